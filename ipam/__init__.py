@@ -1,0 +1,1 @@
+"""Address allocation: topology and allocator (pure), store transactions, gRPC services."""

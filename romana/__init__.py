@@ -1,0 +1,1 @@
+"""What all daemons share: values, names, errors, the store, netlink, configuration, the command line."""
