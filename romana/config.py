@@ -1,0 +1,199 @@
+"""The configuration of daemons and command line: one TOML file, `conf.d/*.toml`, environment `ROMANA_*`, flags.
+
+    /etc/romana/config.toml  <  /etc/romana/conf.d/*.toml (by name)  <  ROMANA_SECTION_KEY  <  flags        rising precedence
+
+`ROMANA_CONFIG` names another file (its `conf.d` is beside it). `ROMANA_ETCD_ENDPOINTS=a,b` sets `etcd.endpoints`: lists are
+separated by commas. All that is wrong is reported at once, each fault with its path and its source.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from romana.errors import ConfigError, Fault
+from romana.names import is_node_name
+
+__all__ = ["AgentConfig", "Config", "EtcdConfig", "IpamConfig", "NodeConfig", "load", "read_boot_id"]
+
+DEFAULT_FILE = Path("/etc/romana/config.toml")
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class EtcdConfig(_Section):
+    """Where etcd is."""
+
+    endpoints: list[str] = ["127.0.0.1:2379"]
+    """gRPC targets: `host:port`, or `unix:/path`."""
+    prefix: str = Field(default="/romana/v1/", pattern=r"^/[A-Za-z0-9_./-]*/$")
+    """Everything that we store is below it; it begins and ends with `/`."""
+
+
+class IpamConfig(_Section):
+    """Where ipamd listens and where its clients find it."""
+
+    listen: list[str] = ["127.0.0.1:9600", "unix:/run/romana/ipamd.sock"]
+    endpoints: list[str] = ["127.0.0.1:9600"]
+    insecure: bool = False
+    """Allow ipamd to listen, without TLS, on more than loopback and unix sockets."""
+    cooldown_s: int = Field(default=30, ge=0, le=86400)
+    """How long a released address rests before it is given out again, in seconds."""
+
+
+class NodeConfig(_Section):
+    """Which node this is."""
+
+    name: str = ""
+    """Name of this node in the cluster; empty: the machine's host name."""
+
+
+class AgentConfig(_Section):
+    """The CNI agent."""
+
+    socket: str = "/run/romana/agent.sock"
+    state_dir: str = "/var/lib/romana"
+    """Holds releases that wait for ipamd."""
+    mtu: int = Field(default=0, ge=0, le=65535)
+    """MTU of pod interfaces in bytes; 0: that of the interface that holds the default route or the node's address."""
+    ipam_timeout_s: Seconds = 10.0
+    """How long one ADD asks ipamd before it answers "try again later"."""
+    pod_wait_s: Seconds = 10.0
+    """How long an ADD waits for the Pod object that the runtime named."""
+
+
+class RoutedConfig(_Section):
+    """The route daemon."""
+
+    table: int = Field(default=254, ge=1, le=2**32 - 1)
+    """Routing table to write; 254 is `main` (man 8 ip-route)."""
+    resync_s: Seconds = 60.0
+    """Compare the kernel with the plan at least this often, beside every event."""
+
+
+class LogConfig(_Section):
+    """Logs go to stderr as JSON, one object a line."""
+
+    level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+
+
+class Config(_Section):
+    """Everything that can be set; every key has a default that a single machine can run with."""
+
+    etcd: EtcdConfig = EtcdConfig()
+    ipam: IpamConfig = IpamConfig()
+    node: NodeConfig = NodeConfig()
+    agent: AgentConfig = AgentConfig()
+    routed: RoutedConfig = RoutedConfig()
+    log: LogConfig = LogConfig()
+
+
+def load(
+    path: Path | None = None, environ: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+) -> Config:
+    """The configuration in force; raises ConfigError with every fault.
+
+    `path` or `ROMANA_CONFIG` must exist when given; the default file may be absent. `overrides` are `{"node.name": ...}`.
+    """
+    environ = os.environ if environ is None else environ
+    named = path or (Path(environ["ROMANA_CONFIG"]) if environ.get("ROMANA_CONFIG") else None)
+    merged: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for file in _files(named or DEFAULT_FILE, must_exist=named is not None):
+        _merge(merged, _read(file, faults))
+    _merge(merged, _from_environment(environ, faults))
+    for dotted, value in (overrides or {}).items():
+        section, key = dotted.split(".", 1)
+        merged.setdefault(section, {})[key] = value
+    return _validated(merged, faults)
+
+
+def read_boot_id() -> str:
+    """Identity of this boot of the machine (man 5 proc_sys_kernel, random/boot_id)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _files(main: Path, *, must_exist: bool) -> list[Path]:
+    if not main.exists() and not must_exist:
+        return sorted((main.parent / "conf.d").glob("*.toml"))
+    return [main, *sorted((main.parent / "conf.d").glob("*.toml"))]
+
+
+def _read(file: Path, faults: list[Fault]) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text())
+    except OSError as err:
+        faults.append(Fault(str(file), f"cannot be read: {err.strerror}; name an existing file in ROMANA_CONFIG or --config"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        faults.append(Fault(str(file), f"is not TOML: {err}"))
+    return {}
+
+
+def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for section, values in other.items():
+        if isinstance(values, dict) and isinstance(into.get(section, {}), dict):
+            into.setdefault(section, {}).update(values)
+        else:
+            into[section] = values
+
+
+def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
+    """`ROMANA_<SECTION>_<KEY>`; variables of other shape (ROMANA_CONFIG) are not ours to judge."""
+    found: dict[str, Any] = {}
+    for name, text in environ.items():
+        for section, model in _sections().items():
+            prefix = f"ROMANA_{section.upper()}_"
+            if name.startswith(prefix) and (key := name.removeprefix(prefix).lower()) in model.model_fields:
+                found.setdefault(section, {})[key] = _from_text(model, key, text, name, faults)
+    return found
+
+
+def _from_text(model: type[_Section], key: str, text: str, name: str, faults: list[Fault]) -> Any:
+    annotation = model.model_fields[key].annotation
+    if get_origin(annotation) is list:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if annotation is bool:
+        if text.lower() not in {"true", "false", "1", "0"}:
+            faults.append(Fault(name, f"is {text!r}; must be true or false"))
+        return text.lower() in {"true", "1"}
+    try:
+        return annotation(text) if annotation in {int, float} else text
+    except ValueError:
+        faults.append(Fault(name, f"is {text!r}; must be a number"))
+        return model.model_fields[key].default
+
+
+def _sections() -> dict[str, type[_Section]]:
+    fields = Config.model_fields.items()
+    return {name: field.annotation for name, field in fields if isinstance(field.annotation, type)}
+
+
+def _validated(merged: dict[str, Any], faults: list[Fault]) -> Config:
+    config = Config()
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as err:
+        faults.extend(_fault(error) for error in err.errors())
+    if config.node.name and not is_node_name(config.node.name):
+        faults.append(Fault("node.name", f"is {config.node.name!r}; must be a DNS name in lower case (RFC 1123)"))
+    if faults:
+        raise ConfigError("the configuration is wrong:", faults)
+    return config
+
+
+def _fault(error: Any) -> Fault:
+    path = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _sections()[error["loc"][0]].model_fields if len(error["loc"]) > 1 else Config.model_fields
+        near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
+        return Fault(path, f"is not a known key{hint}")
+    return Fault(path, f"is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}")
