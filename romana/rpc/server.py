@@ -1,0 +1,121 @@
+"""A gRPC server with our errors, health and reflection, on TCP and unix sockets."""
+
+import ipaddress
+import logging
+import stat
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from romana.errors import ConfigError, Fault, RomanaError
+from romana.rpc.status import to_metadata, to_status_code
+
+__all__ = ["Health", "check_listen", "new_server", "start"]
+
+log = logging.getLogger(__name__)
+
+# Clients ping every 5 s (romana.rpc.client); a server that forbids it answers GOAWAY "too_many_pings" (gRPC core, keepalive.md).
+_OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 4000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 4000),
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.so_reuseport", 0),
+)
+
+
+class _Errors(grpc.aio.ServerInterceptor):
+    """Turns a RomanaError of a method into its status; any other error is a bug: logged, INTERNAL."""
+
+    async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
+        found = await continuation(details)
+        if found is None or not found.unary_unary:
+            return found
+        inner = found.unary_unary
+
+        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                return await inner(request, context)
+            except RomanaError as err:
+                log.info("request refused", extra={"method": details.method, "error": str(err)})
+                await context.abort(to_status_code(err), str(err), to_metadata(err))
+
+        return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+
+
+class Health:
+    """What the standard health service (grpc.health.v1) answers, for the whole server and for each service."""
+
+    def __init__(self, server: grpc.aio.Server, services: Sequence[str]) -> None:
+        self._servicer = health.aio.HealthServicer()
+        self._services = ("", *services)
+        health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
+
+    async def set(self, *, serving: bool) -> None:
+        """Tell clients whether requests can be served now."""
+        states = health_pb2.HealthCheckResponse
+        for service in self._services:
+            await self._servicer.set(service, states.SERVING if serving else states.NOT_SERVING)
+
+
+def new_server(services: Sequence[str]) -> tuple[grpc.aio.Server, Health]:
+    """A server without methods yet, and its health; `services` are full names (`romana.v1.Ipam`)."""
+    server = grpc.aio.server(interceptors=[_Errors()], options=_OPTIONS)
+    state = Health(server, services)
+    reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    return server, state
+
+
+def check_listen(listen: Sequence[str], *, insecure: bool) -> None:
+    """Raise ConfigError for an address that is malformed, or that others could reach without TLS."""
+    faults = [fault for address in listen if (fault := _listen_fault(address, insecure=insecure))]
+    if not listen:
+        faults = [Fault("ipam.listen", "is empty; give host:port or unix:/path")]
+    if faults:
+        raise ConfigError("ipamd cannot listen as configured:", faults)
+
+
+async def start(server: grpc.aio.Server, listen: Sequence[str]) -> None:
+    """Bind and serve. Unix sockets are for root only (0600); one left by a dead server is replaced."""
+    for address in listen:
+        if path := _unix_path(address):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_dead_socket(path)
+        try:
+            server.add_insecure_port(address)
+        except RuntimeError as err:
+            raise ConfigError(f"cannot listen on {address}: {err}; is another ipamd running there?") from err
+    await server.start()
+    for address in listen:
+        if path := _unix_path(address):
+            path.chmod(0o600)
+
+
+def _unix_path(address: str) -> Path | None:
+    return Path(address.removeprefix("unix:")) if address.startswith("unix:/") else None
+
+
+def _remove_dead_socket(path: Path) -> None:
+    if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        path.unlink()
+
+
+def _listen_fault(address: str, *, insecure: bool) -> Fault | None:
+    if _unix_path(address):
+        return None
+    host, _, port = address.rpartition(":")
+    try:
+        ip = ipaddress.ip_address(host.strip("[]"))
+        numeric = 0 < int(port) < 2**16
+    except ValueError:
+        numeric = False
+    if not numeric:
+        return Fault("ipam.listen", f"has {address!r}; must be ADDRESS:PORT with a numeric address, or unix:/absolute/path")
+    if not ip.is_loopback and not insecure:
+        why = "would take requests of anyone who reaches it, without TLS"
+        return Fault("ipam.listen", f"has {address!r}, which {why}; use loopback, a unix socket, or set ipam.insecure = true")
+    return None
