@@ -11,7 +11,7 @@ Errors, all from `romana.errors`: reads raise `Unavailable`; writes raise `Unava
 Source: etcd v3.4 API reference (api/etcdserverpb/rpc.proto), reference figures in docs/adr/0001.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -66,7 +66,7 @@ class CompareField(Enum):
 
 
 class CompareOp(Enum):
-    """How a transaction compares."""
+    """How a transaction compares. A compare of VALUE never holds for an absent key, whatever the operator."""
 
     EQUAL = "="
     NOT_EQUAL = "!="
@@ -76,7 +76,8 @@ class CompareOp(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """One condition of a transaction. With `prefix`, it must hold for every key below `key` (and holds when there is none)."""
+    """One condition of a transaction. With `prefix`, it must hold for every key below `key`; when there is none, it is judged as
+    for one absent key (etcd v3.4, etcdserver/apply.go, applyCompare)."""
 
     key: str
     field: CompareField
@@ -165,7 +166,11 @@ class Status:
     member_id: int
     revision: int
     db_size: int
+    """Bytes."""
     leader: int
+    """Member id; 0: none."""
+    problems: tuple[str, ...] = ()
+    """Raised alarms (NOSPACE: etcd refuses writes), in etcd's words."""
 
 
 class Lease(Protocol):
@@ -194,15 +199,19 @@ class Store(Protocol):
     async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
         """Run `success` if every compare holds, else `failure`, atomically. At most 128 operations a branch, no key put twice.
 
-        Raises InvalidInput for a transaction over the limits, before anything is sent."""
+        Raises InvalidInput for a transaction over the limits, before anything is sent; NotFound when a put's lease is gone."""
 
-    def watch(self, prefix: str, revision: int) -> AsyncIterator[Batch]:
+    def watch(self, prefix: str, revision: int) -> AsyncGenerator[Batch, None]:
         """Every change below the prefix from `revision` on, for ever: reconnects and resumes by itself, without loss or repeat.
 
-        Raises Compacted when `revision` is older than the kept history."""
+        Raises Compacted when the kept history does not reach back to `revision - 1`, and when `revision - 1` lies in the future
+        (etcd was restored from a backup). Ends only when the store is closed."""
 
     async def grant_lease(self, ttl_s: int) -> Lease:
         """A new lease, kept alive in the background at a third of its time to live."""
+
+    async def compact(self, revision: int) -> None:
+        """Forget the history before `revision`; raises Compacted when that is gone already, or lies in the future."""
 
     async def status(self) -> Status:
         """Ask the store for its state; raises Unavailable when it does not answer within a few seconds."""

@@ -1,0 +1,81 @@
+"""Unary calls to etcd, each with a deadline: repeatable ones are retried inside it, writes never once they may have been sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc.aio
+
+from romana.errors import Ambiguous, RomanaError, Unavailable
+from romana.store.backoff import pauses
+from romana.store.endpoints import Endpoint, Endpoints
+from romana.store.failures import romana_error
+
+__all__ = ["Calls", "cancelled_from_outside", "failure"]
+
+R = TypeVar("R")
+Request = Callable[[Endpoint, float], Awaitable[R]]
+"""Starts the call on a member, with this many seconds to answer."""
+
+
+class Calls:
+    """Makes calls on the member in use and moves on to the next one when it fails."""
+
+    def __init__(self, endpoints: Endpoints, timeout_s: float) -> None:
+        self._endpoints = endpoints
+        self._timeout_s = timeout_s
+
+    async def repeatable(self, what: str, request: Request[R]) -> R:
+        """The answer to a call that may be made twice, retried until the deadline; raises Unavailable after it."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._timeout_s
+        for pause_s in pauses():
+            try:
+                return await self._once(what, request, deadline - now(), repeatable=True)
+            except Unavailable:
+                if self._endpoints.closed() or now() + pause_s >= deadline:
+                    raise
+            await asyncio.sleep(pause_s)
+        raise AssertionError  # pauses() has no end
+
+    async def write(self, what: str, request: Request[R]) -> R:
+        """The answer to a call that must not be made twice: tried once on each member while it surely was not applied.
+
+        Raises Unavailable when no member took it, Ambiguous when the answer was lost."""
+        for _ in range(len(self._endpoints) - 1):
+            try:
+                return await self._once(what, request, self._timeout_s, repeatable=False)
+            except Unavailable:
+                continue
+        return await self._once(what, request, self._timeout_s, repeatable=False)
+
+    async def _once(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
+        if self._endpoints.closed():
+            raise Unavailable(f"{what}: the store is closed")
+        endpoint = self._endpoints.current()
+        try:
+            return await request(endpoint, timeout_s)
+        except grpc.aio.AioRpcError as err:
+            raise self._sorted(err, endpoint, what, repeatable) from err
+        except asyncio.CancelledError:
+            if cancelled_from_outside() or not self._endpoints.closed():
+                raise
+            error = Unavailable if repeatable else Ambiguous
+            raise error(f"{what}: the store was closed before the answer came") from None
+
+    def _sorted(self, err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable: bool) -> RomanaError:
+        error = failure(err, endpoint, what, repeatable)
+        if isinstance(error, Unavailable | Ambiguous):
+            self._endpoints.failed(endpoint)
+        return error
+
+
+def failure(err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable: bool) -> RomanaError:
+    """Our error for a failed call or stream."""
+    return romana_error(err.code(), err.details() or "", f"etcd {endpoint.target}: {what}", repeatable)
+
+
+def cancelled_from_outside() -> bool:
+    """Whether this task itself was cancelled; closing a channel makes grpc.aio raise CancelledError too."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,63 @@
+"""What a transaction may hold, checked before anything is sent. Pure.
+
+etcd refuses more than 128 operations or compares, a key that is put twice or put and deleted in one branch, and requests above
+1.5 MB (etcd v3.4: `--max-txn-ops`, `--max-request-bytes`, etcdserver/api/v3rpc/key.go, checkTxnRequest and checkIntervals).
+"""
+
+from collections.abc import Sequence
+
+from romana.errors import InvalidInput
+from romana.store.api import Compare, CompareField, Delete, Op, Put
+
+__all__ = ["LEASE_TTL_MAX_S", "MAX_BYTES", "MAX_OPS", "check_lease_ttl", "check_txn"]
+
+MAX_OPS = 128  # etcd's default --max-txn-ops
+MAX_BYTES = 1_000_000  # below etcd's default --max-request-bytes of 1.5 MiB, with room for the framing of 384 entries
+LEASE_TTL_MAX_S = 9_000_000_000  # etcd v3.4, lease/lessor.go, MaxLeaseTTL
+
+
+def check_txn(compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op]) -> None:
+    """Raise InvalidInput when etcd would refuse this transaction, or when a compare's operand has the wrong type."""
+    for name, entries in (("compares", compares), ("success operations", success), ("failure operations", failure)):
+        if len(entries) > MAX_OPS:
+            raise InvalidInput(f"transaction has {len(entries)} {name}; at most {MAX_OPS} are accepted")
+    for compare in compares:
+        _check_operand(compare)
+    _check_keys(success)
+    _check_keys(failure)
+    size = sum(map(_compare_bytes, compares)) + sum(map(_op_bytes, [*success, *failure]))
+    if size > MAX_BYTES:
+        raise InvalidInput(f"transaction has {size} bytes of keys and values; at most {MAX_BYTES} are accepted")
+
+
+def check_lease_ttl(ttl_s: int) -> None:
+    """Raise InvalidInput unless the lease's time to live is one that etcd grants."""
+    if not 1 <= ttl_s <= LEASE_TTL_MAX_S:
+        raise InvalidInput(f"lease's time to live is {ttl_s} s; 1 to {LEASE_TTL_MAX_S} are accepted")
+
+
+def _check_operand(compare: Compare) -> None:
+    wanted = bytes if compare.field is CompareField.VALUE else int
+    if not isinstance(compare.operand, wanted):
+        found = type(compare.operand).__name__
+        raise InvalidInput(f"compare of {compare.field.value} of {compare.key!r}: operand is {found}, not {wanted.__name__}")
+
+
+def _check_keys(branch: Sequence[Op]) -> None:
+    puts = [op.key for op in branch if isinstance(op, Put)]
+    if len(set(puts)) < len(puts):
+        twice = next(key for index, key in enumerate(puts) if key in puts[:index])
+        raise InvalidInput(f"transaction puts {twice!r} twice")
+    deleted = {op.key for op in branch if isinstance(op, Delete) and not op.prefix}
+    below = tuple(op.key for op in branch if isinstance(op, Delete) and op.prefix)
+    for key in puts:
+        if key in deleted or key.startswith(below):
+            raise InvalidInput(f"transaction puts and deletes {key!r} in one branch")
+
+
+def _compare_bytes(compare: Compare) -> int:
+    return len(compare.key) + (len(compare.operand) if isinstance(compare.operand, bytes) else 0)
+
+
+def _op_bytes(op: Op) -> int:
+    return len(op.key) + (len(op.value) if isinstance(op, Put) else 0)
