@@ -32,6 +32,8 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 1000),
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.enable_http_proxy", 0),
+    # ListNodes and Show of 5,000 nodes are past the default of 4 MiB.
+    ("grpc.max_receive_message_length", 64 * 2**20),
 )
 
 

@@ -2,6 +2,8 @@
 
 import ipaddress
 import logging
+import os
+import socket
 import stat
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from romana.errors import ConfigError, Fault, RomanaError
-from romana.rpc.status import to_metadata, to_status_code
+from romana.rpc.status import to_details, to_metadata, to_status_code
 
 __all__ = ["Health", "check_listen", "new_server", "start"]
 
@@ -42,7 +44,13 @@ class _Errors(grpc.aio.ServerInterceptor):
                 return await inner(request, context)
             except RomanaError as err:
                 log.info("request refused", extra={"method": details.method, "error": str(err)})
-                await context.abort(to_status_code(err), str(err), to_metadata(err))
+                await context.abort(to_status_code(err), to_details(err), to_metadata(err))
+            except grpc.aio.AbortError:
+                raise
+            except Exception:
+                # The edge: one request's bug must neither end the server nor pass for "try again".
+                log.exception("request failed by a bug", extra={"method": details.method})
+                await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
 
         return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
 
@@ -80,28 +88,50 @@ def check_listen(listen: Sequence[str], *, insecure: bool) -> None:
 
 
 async def start(server: grpc.aio.Server, listen: Sequence[str]) -> None:
-    """Bind and serve. Unix sockets are for root only (0600); one left by a dead server is replaced."""
+    """Bind and serve; raises ConfigError where that is not possible.
+
+    Unix sockets are for root only (0600) from their first moment; one left by a dead server is replaced, a living one is not.
+    """
     for address in listen:
         if path := _unix_path(address):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _remove_dead_socket(path)
-        try:
-            server.add_insecure_port(address)
-        except RuntimeError as err:
-            raise ConfigError(f"cannot listen on {address}: {err}; is another ipamd running there?") from err
+            _make_way(path)
+        _bind(server, address)
     await server.start()
-    for address in listen:
-        if path := _unix_path(address):
-            path.chmod(0o600)
+
+
+def _bind(server: grpc.aio.Server, address: str) -> None:
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as err:
+        raise ConfigError(f"cannot listen on {address}: {err}; is another ipamd running there?") from err
+    finally:
+        os.umask(before)
 
 
 def _unix_path(address: str) -> Path | None:
     return Path(address.removeprefix("unix:")) if address.startswith("unix:/") else None
 
 
-def _remove_dead_socket(path: Path) -> None:
+def _make_way(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        raise ConfigError(f"cannot listen on unix:{path}: its folder cannot be made: {err.strerror}") from err
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
+        if _answers(path):
+            raise ConfigError(f"cannot listen on unix:{path}: a living server answers there; stop it, or choose another path")
         path.unlink()
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(1.0)
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
 def _listen_fault(address: str, *, insecure: bool) -> Fault | None:

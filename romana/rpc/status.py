@@ -1,4 +1,9 @@
-"""Our errors as gRPC statuses and back; faults travel beside the status in the trailing metadata `romana-faults-bin`."""
+"""Our errors as gRPC statuses and back; faults travel beside the status in the trailing metadata `romana-faults-bin`.
+
+Text and faults together stay below what any client takes unasked: past 8 KiB of metadata (gRPC core,
+GRPC_ARG_MAX_METADATA_SIZE) a client sees RESOURCE_EXHAUSTED in the error's place. A longer list ends in how many more there are;
+`Topology.Check` answers with all of them.
+"""
 
 from collections.abc import Sequence
 
@@ -7,9 +12,12 @@ import grpc
 from romana.errors import Conflict, Exhausted, Fault, InvalidInput, NotFound, Refused, RomanaError, Unavailable
 from romana.v1.topology_pb2 import DocumentFault, Faults
 
-__all__ = ["FAULTS_KEY", "from_rpc_error", "to_metadata", "to_status_code"]
+__all__ = ["FAULTS_KEY", "from_rpc_error", "to_details", "to_metadata", "to_status_code"]
 
 FAULTS_KEY = "romana-faults-bin"  # "-bin": a binary value, gRPC over HTTP2, "Custom-Metadata"
+
+FAULTS_MAX_BYTES = 3072  # of 8 KiB; base64 makes them 4096
+DETAILS_MAX_BYTES = 3072  # percent-encoded, gRPC over HTTP2, "Status-Message"
 
 _CODES: dict[type[RomanaError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -29,12 +37,34 @@ def to_status_code(err: RomanaError) -> grpc.StatusCode:
     return next((code for error, code in _CODES.items() if isinstance(err, error)), grpc.StatusCode.UNAVAILABLE)
 
 
+def to_details(err: RomanaError) -> str:
+    """The error's words as the status carries them: cut at a whole line where they are too long, else at a whole character."""
+    text = str(err)
+    if _encoded_size(text) <= DETAILS_MAX_BYTES:
+        return text
+    lines, kept, size = text.split("\n"), [], 0
+    for line in lines:
+        size += _encoded_size(line) + 3
+        if size > DETAILS_MAX_BYTES:
+            break
+        kept.append(line)
+    return (
+        "\n".join([*kept, f"  ... and {len(lines) - len(kept)} lines more"]) if kept else text[: DETAILS_MAX_BYTES // 12] + "..."
+    )
+
+
 def to_metadata(err: RomanaError) -> tuple[tuple[str, bytes], ...]:
     """The error's faults as trailing metadata; empty when it has none."""
     faults: Sequence[Fault] = getattr(err, "faults", ())
     if not faults:
         return ()
-    message = Faults(faults=[DocumentFault(path=fault.path, message=fault.message) for fault in faults])
+    message = Faults()
+    for index, fault in enumerate(faults):
+        entry = DocumentFault(path=fault.path, message=fault.message)
+        if message.ByteSize() + entry.ByteSize() > FAULTS_MAX_BYTES:
+            message.faults.append(DocumentFault(message=f"and {len(faults) - index} faults more"))
+            break
+        message.faults.append(entry)
     return ((FAULTS_KEY, message.SerializeToString()),)
 
 
@@ -50,6 +80,10 @@ def from_rpc_error(err: grpc.aio.AioRpcError, endpoint: str) -> RomanaError:
     if code in _ERRORS:
         return _ERRORS[code](text)
     return Unavailable(f"{endpoint} answered {code.name}: {text}")
+
+
+def _encoded_size(text: str) -> int:
+    return sum(1 if " " <= char <= "~" and char != "%" else 3 * len(char.encode()) for char in text)
 
 
 def _faults(err: grpc.aio.AioRpcError) -> list[Fault]:
