@@ -1,0 +1,127 @@
+"""The topology document from bytes: structure, each field, then what holds between them. Pure.
+
+bytes --text--> tree --here--> drafts and groups, faults --checks--> more faults --> TopologyDocument, or all faults at once
+"""
+
+from collections.abc import Mapping
+
+from ipam.topology import syntax
+from ipam.topology.checks import (
+    NetworkDraft,
+    assignment_faults,
+    carving_faults,
+    host_faults,
+    network_faults,
+    reference_faults,
+)
+from ipam.topology.document import Group, Host, NetworkSpec, Topology, TopologyDocument
+from ipam.topology.fields import Fields, at_key
+from ipam.topology.text import Pairs, Tree, parse_text
+from romana.errors import Fault, InvalidInput
+
+__all__ = ["read_document"]
+
+BLOCK_MASK_DEFAULT = {4: 29, 6: 125}  # Romana's 8 addresses a block
+
+_DOCUMENT_KEYS = ("networks", "topologies")
+_NETWORK_KEYS = ("name", "cidr", "block_mask", "tenants")
+_TOPOLOGY_KEYS = ("networks", "map")
+_GROUP_KEYS = ("name", "assignment", "routing", "groups")
+_HOST_KEYS = ("name", "ip")
+
+
+def read_document(raw: bytes) -> TopologyDocument:
+    """The document that JSON or YAML describes; raises one InvalidInput that lists every fault with its path."""
+    faults: list[Fault] = []
+    fields = Fields(parse_text(raw), "", "the document", _DOCUMENT_KEYS, faults)
+    drafts = [_network(tree, path, faults) for path, tree in fields.items("networks", "networks")]
+    faults += network_faults(drafts)
+    reader = _TopologyReader({draft.name: draft for draft in reversed(drafts) if draft.name is not None}, faults)
+    topologies = tuple(reader.topology(tree, path) for path, tree in fields.items("topologies", "topologies"))
+    if faults:
+        count = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
+        raise InvalidInput(f"the topology document has {count}", faults)
+    return TopologyDocument(tuple(_spec(draft) for draft in drafts), topologies)
+
+
+def _network(tree: Tree, path: str, faults: list[Fault]) -> NetworkDraft:
+    fields = Fields(tree, path, "a network", _NETWORK_KEYS, faults)
+    name = fields.text("name", syntax.network_name)
+    cidr = fields.text("cidr", syntax.cidr)
+    block_mask = fields.integer("block_mask")
+    tenants = fields.texts("tenants", "tenants' names", syntax.tenant, required=False)
+    if cidr is not None and block_mask is None and not fields.has("block_mask"):
+        block_mask = max(BLOCK_MASK_DEFAULT[cidr.version], cidr.prefixlen)
+    if cidr is not None and block_mask is not None and not cidr.prefixlen <= block_mask <= cidr.max_prefixlen:
+        accepted = f"{cidr.prefixlen} (the mask of {cidr}) to {cidr.max_prefixlen} is accepted"
+        faults.append(Fault(at_key(path, "block_mask"), f"found the number {block_mask}"[:60] + f"; {accepted}"))
+        block_mask = None
+    return NetworkDraft(path, name, cidr, block_mask, tuple(tenant for _, tenant in tenants))
+
+
+def _spec(draft: NetworkDraft) -> NetworkSpec:
+    if draft.name is None or draft.cidr is None or draft.block_mask is None:
+        raise InvalidInput(f"{draft.path} could not be read")
+    return NetworkSpec(draft.name, draft.cidr, draft.block_mask, draft.tenants)
+
+
+class _TopologyReader:
+    """Reads topologies against the networks that are defined; `_users` tells which topology has taken a network already."""
+
+    def __init__(self, networks: Mapping[str, NetworkDraft], faults: list[Fault]) -> None:
+        self._networks = networks
+        self._faults = faults
+        self._users: dict[str, str] = {}
+        self._hosts: list[tuple[str, Host]] = []
+
+    def topology(self, tree: Tree, path: str) -> Topology:
+        """One topology; what could not be read in it is left out or empty."""
+        fields = Fields(tree, path, "a topology", _TOPOLOGY_KEYS, self._faults)
+        places = fields.texts("networks", "networks' names", syntax.network_name)
+        names = tuple(name for _, name in places)
+        self._faults += reference_faults(places, self._networks, self._users)
+        self._hosts = []
+        groups = tuple(self._map_entry(entry, at) for at, entry in fields.items("map", "groups"))
+        self._faults += host_faults(self._hosts)
+        known = [self._networks[name] for name in names if name in self._networks]
+        self._faults += carving_faults(at_key(path, "map"), groups, known)
+        return Topology(names, groups)
+
+    def _map_entry(self, tree: Tree, path: str) -> Group:
+        if not _is_host(tree):
+            return self._group(tree, path, {})
+        self._faults.append(Fault(path, 'a host (it has "ip"); a map lists groups, a host stands in the groups of a leaf'))
+        return Group("")
+
+    def _group(self, tree: Tree, path: str, inherited: Mapping[str, str]) -> Group:
+        fields = Fields(tree, path, "a group", _GROUP_KEYS, self._faults)
+        name = fields.text("name", syntax.group_name)
+        assignment = fields.labels("assignment")
+        self._faults += assignment_faults(at_key(path, "assignment"), inherited, assignment)
+        routing = fields.text("routing", syntax.routing, "")
+        members = fields.items("groups", "groups or hosts", required=False)
+        effective = dict(inherited) | dict(assignment)
+        self._mixed_faults(at_key(path, "groups"), members)
+        hosts = tuple(host for at, member in members if _is_host(member) and (host := self._host(member, at)))
+        groups = tuple(self._group(member, at, effective) for at, member in members if not _is_host(member))
+        return Group(name or "", assignment, routing or "", groups, hosts)
+
+    def _mixed_faults(self, path: str, members: list[tuple[str, Tree]]) -> None:
+        hosts = [at for at, member in members if _is_host(member)]
+        if hosts and len(hosts) < len(members):
+            kinds = f'{len(hosts)} hosts (with "ip") and {len(members) - len(hosts)} groups'
+            message = f"{kinds} are mixed; either hosts or groups are accepted"
+            self._faults.append(Fault(path, message))
+
+    def _host(self, tree: Tree, path: str) -> Host | None:
+        fields = Fields(tree, path, "a host", _HOST_KEYS, self._faults)
+        name = fields.text("name", syntax.host_name)
+        ip = fields.text("ip", syntax.host_address)
+        if name is None or ip is None:
+            return None
+        self._hosts.append((path, Host(name, ip)))
+        return Host(name, ip)
+
+
+def _is_host(tree: Tree) -> bool:
+    return isinstance(tree, Pairs) and any(key == "ip" for key, _ in tree.pairs)
