@@ -21,11 +21,20 @@ log = logging.getLogger(__name__)
 SCHEMA_POLL_S = 1.0
 
 
-async def open_store(endpoints: Sequence[str], prefix: str = DEFAULT_PREFIX, *, write_schema: bool = False) -> EtcdStore:
-    """A store that answers and whose layout we read; see `prepare`. The caller closes it."""
+async def open_store(
+    endpoints: Sequence[str], prefix: str = DEFAULT_PREFIX, *, write_schema: bool = False, timeout_s: float | None = None
+) -> EtcdStore:
+    """A store that answers and whose layout we read; see `prepare`. The caller closes it.
+
+    With `timeout_s` (commands that a person waits for) it raises Unavailable when that does not come about in time."""
     store = EtcdStore(endpoints, prefix)
     try:
-        await prepare(store, write_schema=write_schema)
+        async with asyncio.timeout(timeout_s):
+            await prepare(store, write_schema=write_schema)
+    except TimeoutError as err:
+        await store.close()
+        where = ", ".join(endpoints)
+        raise Unavailable(f"etcd at {where} gave no store that can be read within {timeout_s} s; is etcd up, and ipamd?") from err
     except BaseException:
         await store.close()
         raise
