@@ -1,0 +1,119 @@
+"""The route daemon, wired together. It never removes a route before it knows all nodes and blocks, nor when it ends.
+
+store: nodes/, blocks/ ──watch──┐
+                                ├─→ loop ─→ Router.sync ─→ kernel: routes of protocol 82
+kernel: events ─────────────────┘               └──────→ receipts/<node>/routed
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from romana import config, keys, logs
+from romana.errors import ConfigError, Fault, RomanaError
+from romana.names import is_node_name
+from romana.reconcile import Pace, ReceiptWriter, Source, once, run
+from romana.store.api import Store
+from romana.store.opening import open_store
+from routed.kernel import Kernel
+from routed.monitor import watch_kernel
+from routed.state import State
+from routed.sync import Router, Table
+from routed.text import op_text
+
+__all__ = ["main", "serve"]
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after SIGTERM or when --once is done, 2 for a wrong configuration, 1 for any other error."""
+    flags = _flags(argv)
+    try:
+        settings = config.load(flags.config)
+        node = _node_name(settings.node.name)
+    except ConfigError as err:
+        sys.stderr.write(f"{err}\n")
+        return 2
+    logs.set_up(settings.log.level)
+    status = 0
+    try:
+        asyncio.run(_until_stopped(settings, node, flags))
+    except* asyncio.CancelledError:
+        log.info("stopped, the routes stay", extra={"node": node})
+    except* RomanaError as group:
+        status = 1
+        for error in group.exceptions:
+            log.error("routed ends", extra={"error": str(error), "kind": type(error).__name__})  # noqa: TRY400
+    return status
+
+
+async def serve(node: str, store: Store, table: Table, events: Source, pace: Pace) -> None:
+    """Keep the routes right and the receipt current until cancelled."""
+    state = State(store)
+    receipt = ReceiptWriter(store, keys.receipt(node, "routed"), backend="netlink")
+    router = Router(node, state, table, receipt.report)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(receipt.run(), name="receipt")
+        tasks.create_task(run("routes", [*state.sources(), events], router.sync, pace), name="routes")
+
+
+async def _until_stopped(settings: config.Config, node: str, flags: argparse.Namespace) -> None:
+    _cancel_on_signals()
+    pace = Pace(resync_s=settings.routed.resync_s)
+    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix)
+    try:
+        async with Kernel(settings.routed.table) as table:
+            if flags.once or flags.dry_run:
+                await _only_once(node, store, table, dry=flags.dry_run)
+            else:
+                events = Source("kernel", lambda: watch_kernel(lambda: table.port))
+                await serve(node, store, table, events, pace)
+    finally:
+        await store.close()
+
+
+async def _only_once(node: str, store: Store, table: Table, *, dry: bool) -> None:
+    """One sync, or only its plan, one operation a line; no receipt, because it would go with this process."""
+    state = State(store)
+    router = Router(node, state, table, lambda _: None)
+
+    async def show() -> None:
+        for op in await router.plan():
+            sys.stdout.write(f"{op_text(op)}\n")
+
+    fields = await once(state.sources(), show if dry else router.sync)
+    log.info("routes planned" if dry else "routes synced", extra=dict(fields or {}))
+
+
+def _cancel_on_signals() -> None:
+    task = asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if task is not None:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+
+
+def _node_name(configured: str) -> str:
+    """Name of this node; the machine's name in lower case when none is configured, as the kubelet has it."""
+    name = configured or socket.gethostname().lower()
+    if not is_node_name(name):
+        fault = Fault("node.name", f"is not set, and the machine's name {name!r} is no DNS name (RFC 1123)")
+        raise ConfigError("the configuration is wrong:", [fault])
+    return name
+
+
+def _flags(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="romana-routed", description="Keeps this node's routes to the blocks of all nodes.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration (default: /etc/romana/config.toml)")
+    parser.add_argument("--once", action="store_true", help="sync one time and end")
+    parser.add_argument("--dry-run", action="store_true", help="print what one sync would change, change nothing, and end")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
