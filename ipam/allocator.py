@@ -1,0 +1,172 @@
+"""Which address a node gives out next, and when it needs another block. Pure.
+
+    never used, lowest first, in the node's own blocks  >  cooled, oldest release first  >  the first of a new block
+        >  (the group is full) still cooling, oldest release first  >  Exhausted
+
+A pick only says what to write. A caller with picks in flight goes on from `after(holdings, pick)`, and starts again from what it
+heard when a write fails; `after` is idempotent, so folding picks over a state that already shows them is right too.
+
+Cost of a choice: O(own blocks), with some integer operations per block; neither the addresses of a block nor the blocks of the
+group are walked.
+"""
+
+from bisect import bisect_right, insort
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from ipam.blocks import Block, GroupBlocks
+from romana.errors import Exhausted, InvalidInput
+from romana.keys import Address, Network
+
+__all__ = ["Counts", "Holdings", "Pick", "PickKind", "after", "choose", "counts", "next_block", "wants_next_block"]
+
+
+class PickKind(Enum):
+    """Where a picked address comes from."""
+
+    FRESH = "never used, in an own block"
+    COOLED = "released before, its cool-down is over"
+    NEW_BLOCK = "the first of a block that must be claimed with it"
+    STILL_COOLING = "released before, its cool-down is cut short because the group is full"
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """An address to take, and the block it lies in."""
+
+    kind: PickKind
+    ip: Address
+    block: Network
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What one owner has of one network, and the group that it takes from.
+
+    A block that nobody owns while addresses of it still cool counts as taken in `group`: it changes hands empty and cooled.
+    """
+
+    owner: str
+    """The node, for messages."""
+    group: GroupBlocks
+    blocks: tuple[Block, ...] = ()
+    """Its own, ascending."""
+
+    def with_block(self, block: Block) -> "Holdings":
+        """With this block owned, and taken in the group; in place of the one of that prefix, if any."""
+        others = [own for own in self.blocks if own.cidr != block.cidr]
+        insort(others, block, key=lambda own: int(own.cidr.network_address))
+        return replace(self, group=self.group.with_taken(block.cidr), blocks=tuple(others))
+
+    def without_block(self, block: Network) -> "Holdings":
+        """With this block given back."""
+        return replace(self, group=self.group.with_free(block), blocks=tuple(own for own in self.blocks if own.cidr != block))
+
+    def with_held(self, ip: Address) -> "Holdings":
+        """With this address of an own block held."""
+        return self._with(self.block_of(ip).with_held(ip))
+
+    def with_cooling(self, ip: Address, ready_s: float, released_s: float = 0.0) -> "Holdings":
+        """With this address of an own block released; its cool-down is over at `ready_s` (monotonic)."""
+        return self._with(self.block_of(ip).with_cooling(ip, ready_s, released_s))
+
+    def without_address(self, ip: Address) -> "Holdings":
+        """With this address of an own block as if it were never used."""
+        return self._with(self.block_of(ip).without_address(ip))
+
+    def block_of(self, ip: Address) -> Block:
+        """The own block that the address lies in; raises InvalidInput when there is none."""
+        for block in self.blocks:
+            if ip in block.cidr:
+                return block
+        raise InvalidInput(f"{ip} is in no block of {self.owner} in network {self.group.network}")
+
+    def _with(self, block: Block) -> "Holdings":
+        return replace(self, blocks=tuple(block if own.cidr == block.cidr else own for own in self.blocks))
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How the addresses of an owner's blocks stand; together they are all of them."""
+
+    free: int
+    """Never used."""
+    held: int
+    cooling: int
+    """Released, the cool-down not over."""
+    cooled: int
+    """Released, the cool-down over."""
+
+
+def choose(holdings: Holdings, now_s: float) -> Pick:
+    """The address to give out next; raises Exhausted when the group is full and nothing cools. `now_s` is monotonic."""
+    return (
+        _fresh(holdings)
+        or _oldest(holdings, now_s, PickKind.COOLED)
+        or _new_block(holdings)
+        or _oldest(holdings, float("inf"), PickKind.STILL_COOLING)
+        or _exhausted(holdings)
+    )
+
+
+def after(holdings: Holdings, pick: Pick) -> Holdings:
+    """The holdings when the pick has been written."""
+    if all(own.cidr != pick.block for own in holdings.blocks):
+        holdings = holdings.with_block(Block(pick.block))
+    return holdings.with_held(pick.ip)
+
+
+def _fresh(holdings: Holdings) -> Pick | None:
+    for block in holdings.blocks:
+        if (offset := block.lowest_free()) is not None:
+            return Pick(PickKind.FRESH, block.ip(offset), block.cidr)
+    return None
+
+
+def _oldest(holdings: Holdings, until_s: float, kind: PickKind) -> Pick | None:
+    """The released address that was ready first, by `until_s`."""
+    ready = [block for block in holdings.blocks if block.cooling and block.cooling[0].ready_s <= until_s]
+    if not ready:
+        return None
+    block = min(ready, key=lambda block: block.cooling[0])
+    return Pick(kind, block.ip(block.cooling[0].offset), block.cidr)
+
+
+def _new_block(holdings: Holdings) -> Pick | None:
+    cidr = holdings.group.lowest_free()
+    return Pick(PickKind.NEW_BLOCK, cidr.network_address, cidr) if cidr is not None else None
+
+
+def _exhausted(holdings: Holdings) -> Pick:
+    group = holdings.group
+    where = f"group {group.path} ({group.name}, {group.cidr}) of network {group.network}"
+    full = f"all its {group.total} blocks of /{group.block_mask} are taken"
+    own = f"the {len(holdings.blocks)} blocks of {holdings.owner} are full, too" if holdings.blocks else "none of them by it"
+    cure = "remove nodes that are gone, give the group a larger prefix, or add a network"
+    raise Exhausted(f"no address left for {holdings.owner} in {where}: {full}, {own}; {cure}")
+
+
+def counts(holdings: Holdings, now_s: float) -> Counts:
+    """How the addresses of the own blocks stand. O(own blocks)."""
+    size = sum(block.size for block in holdings.blocks)
+    held = sum(block.held.bit_count() for block in holdings.blocks)
+    released = sum(len(block.cooling) for block in holdings.blocks)
+    cooled = sum(bisect_right(block.cooling, now_s, key=lambda entry: entry.ready_s) for block in holdings.blocks)
+    return Counts(free=size - held - released, held=held, cooling=released - cooled, cooled=cooled)
+
+
+def wants_next_block(holdings: Holdings, now_s: float) -> bool:
+    """Whether to claim a block ahead, so that its routes are everywhere before an address of it is used.
+
+    True without a block, and when three quarters of the own addresses are held or cooling; false when the group has none to give.
+    """
+    if holdings.group.lowest_free() is None:
+        return False
+    tally = counts(holdings, now_s)
+    usable = tally.free + tally.cooled
+    return 4 * usable <= usable + tally.held + tally.cooling
+
+
+def next_block(holdings: Holdings, now_s: float) -> Network | None:
+    """The block to claim ahead now, or None."""
+    return holdings.group.lowest_free() if wants_next_block(holdings, now_s) else None
