@@ -13,6 +13,9 @@ __all__ = [
     "ROUTE_PROTOCOL_AGENT",
     "ROUTE_PROTOCOL_ROUTED",
     "host_interface",
+    "is_label_key",
+    "is_label_value",
+    "is_namespace_name",
     "is_node_name",
     "is_object_name",
 ]
@@ -37,7 +40,8 @@ GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 NODE_NAME_MAX = 253  # Kubernetes: RFC 1123 DNS subdomain
 
 _NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_OBJECT_NAME = _NODE_NAME  # the same rule, by the same document
+_NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def host_interface(node: str, conf: str, container_id: str, ifname: str) -> str:
@@ -57,4 +61,20 @@ def is_node_name(name: str) -> bool:
 
 def is_object_name(name: str) -> bool:
     """True for the name of a Pod or Namespace as Kubernetes takes it (RFC 1123 DNS subdomain)."""
-    return len(name) <= NODE_NAME_MAX and _OBJECT_NAME.fullmatch(name) is not None
+    return len(name) <= NODE_NAME_MAX and _NODE_NAME.fullmatch(name) is not None
+
+
+def is_namespace_name(name: str) -> bool:
+    """True for the name of a Kubernetes Namespace (RFC 1123 DNS label: at most 63 characters, no dot)."""
+    return _NAMESPACE_NAME.fullmatch(name) is not None
+
+
+def is_label_key(key: str) -> bool:
+    """True for a label's key, `[prefix/]name` (Kubernetes documentation, "Labels and Selectors", syntax)."""
+    prefix, slash, name = key.rpartition("/")
+    return _LABEL_NAME.fullmatch(name) is not None and (not slash or is_node_name(prefix))
+
+
+def is_label_value(value: str) -> bool:
+    """True for a label's value: empty, or at most 63 characters that begin and end with a letter or digit."""
+    return not value or _LABEL_NAME.fullmatch(value) is not None

@@ -1,0 +1,76 @@
+"""What every command needs: the configuration, a client of ipamd, the store, and errors as exit codes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from romana.config import Config, load
+from romana.errors import ConfigError, InvalidInput, NotFound, Refused, RomanaError
+from romana.rpc.client import Client
+from romana.store.api import Store
+from romana.store.opening import open_store
+
+__all__ = ["CALL_TIMEOUT_S", "Exit", "config", "exit_code", "ipamd", "run", "set_config_path", "store"]
+
+CALL_TIMEOUT_S = 10.0
+Answer = TypeVar("Answer")
+
+
+class Exit(IntEnum):
+    """Exit codes of every command (docs/architecture.md, "Command line")."""
+
+    FINE = 0
+    FOUND = 1
+    USAGE = 2
+    COULD_NOT_TELL = 3
+    REFUSED = 4
+
+
+_path: list[Path] = []
+
+
+def set_config_path(path: Path) -> None:
+    """Use this configuration file in place of ROMANA_CONFIG and the default one."""
+    _path[:] = [path]
+
+
+def config() -> Config:
+    """The configuration in force."""
+    return load(_path[0] if _path else None)
+
+
+@asynccontextmanager
+async def ipamd() -> AsyncIterator[Client]:
+    """A client of ipamd as configured."""
+    async with Client(config().ipam.endpoints) as client:
+        yield client
+
+
+@asynccontextmanager
+async def store() -> AsyncIterator[Store]:
+    """The store as configured, for reading."""
+    settings = config().etcd
+    opened = await open_store(settings.endpoints, prefix=settings.prefix, timeout_s=CALL_TIMEOUT_S)
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def run(work: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run one command's work to its end."""
+    return asyncio.run(work)
+
+
+def exit_code(err: RomanaError) -> Exit:
+    """The exit code that tells a script what to do about an error."""
+    if isinstance(err, ConfigError):
+        return Exit.USAGE
+    if isinstance(err, NotFound):
+        return Exit.FOUND
+    if isinstance(err, (InvalidInput, Refused)):
+        return Exit.REFUSED
+    return Exit.COULD_NOT_TELL

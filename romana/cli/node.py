@@ -1,0 +1,96 @@
+"""`romana node`: the machines of the cluster."""
+
+from typing import Annotated
+
+import typer
+
+from romana.cli.context import CALL_TIMEOUT_S, ipamd, run
+from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table
+from romana.errors import InvalidInput
+from romana.v1.node_pb2 import (
+    AddNodeRequest,
+    AddNodeResponse,
+    GetNodeRequest,
+    GetNodeResponse,
+    ListNodesRequest,
+    ListNodesResponse,
+)
+from romana.v1.store_pb2 import Node, NodeState
+from romana.v1.topology_pb2_grpc import TopologyStub
+
+__all__ = ["app", "list_all", "parse_labels"]
+
+app = typer.Typer(help="Nodes: add them, list them, show one with its blocks.", no_args_is_help=True)
+
+COLUMNS = ("node", "addresses", "state", "groups", "labels")
+
+
+@app.command(name="list")
+def list_nodes(output: OutputOption = Output.TABLE) -> None:
+    """All nodes and the groups they were placed in."""
+    answer = run(list_all())
+    if output is Output.JSON:
+        print_json({"nodes": [as_dict(node) for node in answer.nodes], "revision": answer.revision})
+    else:
+        print_table(COLUMNS, map(_row, answer.nodes), "no nodes; add one with: romana node add NAME --address IP")
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME")], output: OutputOption = Output.TABLE) -> None:
+    """One node, with how full its blocks are."""
+    answer = run(_get(name))
+    if output is Output.JSON:
+        print_json({**as_dict(answer.node), "blocks": [as_dict(block) for block in answer.blocks]})
+        return
+    print_table(COLUMNS, [_row(answer.node)], "")
+    rows = [(block.network, block.cidr, block.held, block.cooling, block.free) for block in answer.blocks]
+    print_table(("network", "block", "held", "cooling", "free"), rows, "no blocks")
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME")],
+    address: Annotated[list[str], typer.Option(help="Address that other nodes route to; once per family.")],
+    label: Annotated[list[str] | None, typer.Option(help="k=v; may be repeated.")] = None,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Add a node and place it in the topology; again with the same arguments changes nothing."""
+    answer = run(_add(AddNodeRequest(name=name, addresses=address, labels=parse_labels(label or []))))
+    if output is Output.JSON:
+        print_json({"changed": answer.changed, "node": as_dict(answer.node), "revision": answer.revision})
+    else:
+        groups = ", ".join(f"{place.group_path} {place.group_cidr}" for place in answer.node.placements) or "no group yet"
+        typer.echo(f"node {name} {'added' if answer.changed else 'was there already'}: {groups}")
+
+
+async def list_all() -> ListNodesResponse:
+    """What ipamd says of all nodes."""
+    async with ipamd() as client:
+        return await client.call(
+            lambda channel, left: TopologyStub(channel).ListNodes(ListNodesRequest(), timeout=left), CALL_TIMEOUT_S
+        )
+
+
+def parse_labels(pairs: list[str]) -> dict[str, str]:
+    """`k=v` pairs as labels; raises InvalidInput for a pair without `=`."""
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise InvalidInput(f"--label {wrong[0]!r} is not KEY=VALUE")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+async def _get(name: str) -> GetNodeResponse:
+    request = GetNodeRequest(name=name)
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).GetNode(request, timeout=left), CALL_TIMEOUT_S)
+
+
+async def _add(request: AddNodeRequest) -> AddNodeResponse:
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).AddNode(request, timeout=left), CALL_TIMEOUT_S)
+
+
+def _row(node: Node) -> tuple[object, ...]:
+    state = NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
+    groups = " ".join(f"{place.group_path}:{place.group_cidr}" for place in node.placements) or "none"
+    return node.name, " ".join(node.addresses), state, groups, ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))

@@ -1,0 +1,143 @@
+"""`romana status`: every component, what it says of itself, and the next step where something is wrong."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import grpc
+import typer
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from romana import keys
+from romana.cli.context import CALL_TIMEOUT_S, Exit, config, ipamd, run, store
+from romana.cli.node import list_all
+from romana.cli.output import Output, OutputOption, print_json, print_table, say
+from romana.cli.topology import show_topology
+from romana.errors import RomanaError, Unavailable
+from romana.store.api import KeyValue, Store
+from romana.v1.store_pb2 import Node, Receipt
+
+__all__ = ["status"]
+
+WAIT_TIMEOUT_S = 60.0
+POLL_S = 0.5
+WATCHED_BY_ROUTED = (keys.NODES, keys.BLOCKS)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the answer."""
+
+    id: str
+    ok: bool
+    evidence: str
+    next_step: str = ""
+
+
+def status(
+    wait: Annotated[bool, typer.Option("--wait", help="Wait, at most 60 s, until all is well.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Every component with its evidence. Exit 1: something is wrong; 3: etcd or ipamd cannot be asked."""
+    checks = run(_checks())
+    deadline = time.monotonic() + WAIT_TIMEOUT_S
+    while wait and not all(check.ok for check in checks) and time.monotonic() < deadline:
+        say("waiting for " + ", ".join(check.id for check in checks if not check.ok))
+        time.sleep(POLL_S)
+        checks = run(_checks())
+    if output is Output.JSON:
+        print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
+    else:
+        rows = [("ok" if check.ok else "NOT OK", check.id, check.evidence, check.next_step) for check in checks]
+        print_table(("", "component", "evidence", "next step"), rows, "")
+    if any(not check.ok for check in checks):
+        unreachable = any(not check.ok and check.id in {"etcd", "ipamd"} for check in checks)
+        raise typer.Exit(Exit.COULD_NOT_TELL if unreachable else Exit.FOUND)
+
+
+async def _checks() -> list[Check]:
+    found: list[Check] = []
+    nodes: list[Node] = []
+    found.append(await _ipamd())
+    if found[-1].ok:
+        found.append(await _topology())
+        nodes = list((await list_all()).nodes)
+        found.append(_nodes(nodes))
+    try:
+        async with store() as opened:
+            found.insert(0, await _etcd(opened))
+            found.extend(await _routed(opened, nodes))
+    except RomanaError as err:
+        found.insert(0, Check("etcd", ok=False, evidence=str(err), next_step="start etcd, or correct etcd.endpoints"))
+    return found
+
+
+async def _etcd(opened: Store) -> Check:
+    state = await opened.status()
+    size = f"{state.db_size / 2**20:.1f} MiB"
+    return Check("etcd", ok=state.leader != 0, evidence=f"{state.version}, revision {state.revision}, database {size}")
+
+
+async def _ipamd() -> Check:
+    request = health_pb2.HealthCheckRequest(service="romana.v1.Ipam")
+
+    async def ask(channel: grpc.aio.Channel, left: float) -> health_pb2.HealthCheckResponse:
+        answer: health_pb2.HealthCheckResponse = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=left)
+        return answer
+
+    endpoints = ", ".join(config().ipam.endpoints)
+    try:
+        async with ipamd() as client:
+            answer = await client.call(ask, CALL_TIMEOUT_S)
+    except Unavailable as err:
+        return Check("ipamd", ok=False, evidence=str(err), next_step="start romana-ipamd, or correct ipam.endpoints")
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        return Check(
+            "ipamd", ok=False, evidence=f"{endpoints} answers, but is not serving", next_step="it waits for etcd: see its log"
+        )
+    return Check("ipamd", ok=True, evidence=f"serving at {endpoints}")
+
+
+async def _topology() -> Check:
+    answer = await show_topology()
+    if not answer.document:
+        return Check("topology", ok=False, evidence="none is in force", next_step="romana topology apply FILE")
+    networks = len({prefix.network for prefix in answer.prefixes})
+    groups = sum(not prefix.pad for prefix in answer.prefixes)
+    return Check("topology", ok=True, evidence=f"generation {answer.generation}, {networks} networks, {groups} groups")
+
+
+def _nodes(nodes: Iterable[Node]) -> Check:
+    names = [node.name for node in nodes]
+    homeless = [node.name for node in nodes if not node.placements]
+    if homeless:
+        step = "romana topology show, then give them labels that a group asks for"
+        return Check("nodes", ok=False, evidence=f"in no group: {', '.join(homeless)}", next_step=step)
+    if not names:
+        return Check("nodes", ok=False, evidence="none", next_step="romana node add NAME --address IP")
+    return Check("nodes", ok=True, evidence=f"{len(names)}, each in a group")
+
+
+async def _routed(opened: Store, nodes: Iterable[Node]) -> list[Check]:
+    """Compares what each routed says is in its kernel with what etcd holds now."""
+    newest = {
+        prefix: max((item.mod_revision for item in (await opened.list(prefix)).items), default=0) for prefix in WATCHED_BY_ROUTED
+    }
+    return [_receipt(node.name, await opened.get(keys.receipt(node.name, "routed")), newest) for node in nodes]
+
+
+def _receipt(node: str, item: KeyValue | None, newest: dict[str, int]) -> Check:
+    name = f"routed on {node}"
+    if item is None:
+        return Check(
+            name, ok=False, evidence="no receipt: it does not run, or etcd is out of its reach", next_step="see its log there"
+        )
+    receipt = Receipt.FromString(item.value)
+    if receipt.problems:
+        problems = "; ".join(problem.text for problem in receipt.problems)
+        return Check(name, ok=False, evidence=problems, next_step="mend that on the node")
+    behind = [prefix for prefix, revision in newest.items() if receipt.applied.get(prefix, 0) < revision]
+    if behind:
+        return Check(name, ok=False, evidence=f"behind on {', '.join(behind)}", next_step="romana status --wait")
+    return Check(name, ok=True, evidence=f"routes in the kernel as of revision {max(newest.values(), default=0)}")

@@ -1,0 +1,109 @@
+"""`romana topology`: which networks there are and how their prefixes follow the fabric."""
+
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
+from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table, say
+from romana.errors import InvalidInput
+from romana.v1.topology_pb2 import ApplyRequest, ApplyResponse, CheckRequest, CheckResponse, Prefix, ShowRequest, ShowResponse
+from romana.v1.topology_pb2_grpc import TopologyStub
+
+__all__ = ["app", "read_document", "show_topology"]
+
+app = typer.Typer(help="The topology document: check it, apply it, show what follows from it.", no_args_is_help=True)
+
+FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="Topology document, JSON or YAML; - for standard input.")]
+
+
+class _Shape(StrEnum):
+    TREE = "tree"
+    JSON = "json"
+
+
+@app.command()
+def apply(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
+    """Put a document in force. Exit 4: it is wrong, or not to be reached from the present state; nothing was changed then."""
+    answer = run(_apply(read_document(file)))
+    if output is Output.JSON:
+        print_json({"changed": answer.changed, "generation": answer.generation, "revision": answer.revision})
+    else:
+        typer.echo(f"topology generation {answer.generation} {'applied' if answer.changed else 'was in force already'}")
+
+
+@app.command()
+def check(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
+    """Say what apply would say, and change nothing. Exit 1: the document is wrong; 4: it cannot be applied now."""
+    answer = run(_check(read_document(file)))
+    if output is Output.JSON:
+        print_json(as_dict(answer))
+    elif answer.ok:
+        _print_prefixes(answer.prefixes)
+    for fault in answer.faults:
+        say(f"{fault.path}: {fault.message}" if fault.path else fault.message)
+    for refusal in answer.refusals:
+        say(f"refused: {refusal}")
+    if answer.faults:
+        raise typer.Exit(Exit.FOUND)
+    if not answer.ok:
+        raise typer.Exit(Exit.REFUSED)
+
+
+@app.command()
+def show(
+    output: Annotated[_Shape, typer.Option("--output", "-o", help="tree for people, json for programs.")] = _Shape.TREE,
+) -> None:
+    """The document in force and the prefixes that follow from it."""
+    answer = run(show_topology())
+    if output is _Shape.JSON:
+        prefixes = [as_dict(prefix) for prefix in answer.prefixes]
+        document = json.loads(answer.document) if answer.document else None
+        print_json({"document": document, "generation": answer.generation, "revision": answer.revision, "prefixes": prefixes})
+    elif not answer.document:
+        typer.echo("no topology is in force; put one in force with: romana topology apply FILE")
+    else:
+        typer.echo(f"generation {answer.generation}")
+        _print_prefixes(answer.prefixes)
+
+
+def read_document(file: str) -> bytes:
+    """The bytes of a file, or of standard input for `-`."""
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as err:
+        raise InvalidInput(f"{file} cannot be read: {err.strerror}") from err
+
+
+async def show_topology() -> ShowResponse:
+    """What ipamd says of the topology in force."""
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).Show(ShowRequest(), timeout=left), CALL_TIMEOUT_S)
+
+
+async def _apply(document: bytes) -> ApplyResponse:
+    request = ApplyRequest(document=document)
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).Apply(request, timeout=left), CALL_TIMEOUT_S)
+
+
+async def _check(document: bytes) -> CheckResponse:
+    request = CheckRequest(document=document)
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).Check(request, timeout=left), CALL_TIMEOUT_S)
+
+
+def _print_prefixes(prefixes: Iterable[Prefix]) -> None:
+    def row(prefix: Prefix) -> tuple[object, ...]:
+        labels = ",".join(f"{key}={value}" for key, value in sorted(prefix.assignment.items()))
+        group = "(pad, stays empty)" if prefix.pad else prefix.name
+        blocks = "" if prefix.pad else f"{prefix.blocks_owned} of {prefix.blocks_total} /{prefix.block_mask}"
+        return ("  " * prefix.path.count("/") + prefix.path, prefix.cidr, group, labels, blocks, " ".join(prefix.nodes))
+
+    columns = ("path", "prefix", "group", "for labels", "blocks owned", "nodes")
+    print_table(columns, (row(prefix) for prefix in prefixes), "no prefixes")

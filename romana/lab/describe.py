@@ -1,0 +1,62 @@
+"""What a lab says of itself: the JSON of `lab up` and `lab status` (docs/architecture.md, "Lab")."""
+
+from typing import Any
+
+from romana.lab import namespaces, processes
+from romana.lab.pods import PodRecord, records
+from romana.lab.spec import CONTROL, FABRIC, LabSpec, NodeSpec
+
+__all__ = ["describe", "describe_pod", "missing_processes"]
+
+
+def describe(lab: LabSpec) -> dict[str, Any]:
+    """Paths, endpoints and the pids of this moment; a pid is null while its process is being started again."""
+    pids = processes.read_all(lab)
+    return {
+        "name": lab.name,
+        "etcd": [lab.etcd_endpoint],
+        "ipam": lab.ipam_endpoint,
+        "config": str(lab.config),
+        "nodes": [_node(lab, node, pids) for node in lab.nodes],
+        "control": {
+            "netns": str(namespaces.netns_path(lab.netns(CONTROL))),
+            "pids": {name: pids.get(name) for name in ("etcd", "ipamd", "supervisor")},
+        },
+        "fabric": {"netns": str(namespaces.netns_path(lab.netns(FABRIC)))},
+        "pods": [describe_pod(pod) for pod in records(lab)],
+        "web": None,
+    }
+
+
+def describe_pod(pod: PodRecord) -> dict[str, Any]:
+    """The JSON of `lab pod add`."""
+    return {
+        "name": pod.name,
+        "namespace": pod.namespace,
+        "node": pod.node,
+        "netns": pod.netns,
+        "ips": list(pod.ips),
+        "container_id": pod.container_id,
+        "cni_result": pod.cni_result,
+    }
+
+
+def _node(lab: LabSpec, node: NodeSpec, pids: dict[str, int]) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "netns": str(namespaces.netns_path(lab.netns(node.name))),
+        "address": str(node.address),
+        "labels": node.labels,
+        "cni_bin": str(lab.cni_bin_dir(node.name) / "romana"),
+        "cni_bin_dir": str(lab.cni_bin_dir(node.name)),
+        "cni_conf_dir": str(lab.cni_conf_dir(node.name)),
+        "conflist": str(lab.cni_conf_dir(node.name) / "10-romana.conflist"),
+        "agent_socket": str(lab.agent_socket(node.name)),
+        "pids": {daemon: pids.get(f"{daemon}@{node.name}") for daemon in ("agent", "routed")},
+    }
+
+
+def missing_processes(lab: LabSpec) -> list[str]:
+    """Ids of the processes that should run and do not, just now."""
+    pids = processes.read_all(lab)
+    return [name for name in ("supervisor", *(spec.id for spec in lab.processes())) if name not in pids]

@@ -1,0 +1,21 @@
+"""Takes a lab down: processes, namespaces, files; safe to repeat, and after a lab that was killed half-way."""
+
+from romana.lab import namespaces, pods, processes, record
+
+__all__ = ["take_down"]
+
+
+def take_down(name: str) -> bool:
+    """Remove all of a lab; False when there was none."""
+    lab = record.find(name)
+    if lab is None:
+        record.forget(name)
+        return False
+    # Whoever restarts goes first, etcd last: daemons that still run never see their store vanish.
+    daemons = [spec.id for spec in lab.processes() if spec.id != "etcd"]
+    for ids in (["guard", "supervisor"], daemons, ["etcd"]):
+        processes.stop_all(lab, ids)
+    namespaces.remove([pod.netns_name for pod in pods.records(lab)])
+    namespaces.remove(lab.fixed_netns())
+    record.forget(name)
+    return True

@@ -1,0 +1,77 @@
+"""Network namespaces and links of a lab, made and removed with `ip` (man 8 ip-netns, man 8 ip-link)."""
+
+import subprocess
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from romana.errors import Unavailable
+from romana.lab.spec import CONTROL, FABRIC, FABRIC_NET, LabSpec
+
+__all__ = ["ensure_fabric", "ensure_netns", "enter", "netns_path", "remove"]
+
+NETNS_DIR = Path("/run/netns")
+
+
+def netns_path(name: str) -> Path:
+    """Where a named namespace is mounted."""
+    return NETNS_DIR / name
+
+
+def enter(netns: str, command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` inside a namespace. Not `ip netns exec`: that remounts /sys and hides the cgroups."""
+    return ["nsenter", f"--net={netns_path(netns)}", "--", *command]
+
+
+def ensure_netns(name: str) -> None:
+    """Make a namespace with `lo` up, if it is not there."""
+    if not netns_path(name).exists():
+        _ip(["netns", "add", name])
+    _ip(["-n", name, "link", "set", "lo", "up"])
+
+
+def remove(names: Iterable[str]) -> None:
+    """Remove namespaces; one that is gone is no error."""
+    for name in names:
+        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
+def ensure_fabric(lab: LabSpec) -> None:
+    """The ToR router and its segment, the control namespace, the nodes; whatever is there already stays as it is."""
+    tor = lab.netns(FABRIC)
+    if not netns_path(tor).exists():
+        ensure_netns(tor)
+        # One segment: the ToR bridges its ports and routes out of them. Pods' packets cross it as any node's do.
+        _batch(tor, ["link add br0 type bridge stp_state 0", f"address add {FABRIC_NET[1]}/24 dev br0", "link set br0 up"])
+        _sysctl(tor, "net.ipv4.ip_forward=1")
+    members = [(CONTROL, FABRIC_NET[2]), *((node.name, node.address) for node in lab.nodes)]
+    for number, (thing, address) in enumerate(members):
+        _ensure_member(tor, f"port{number}", lab.netns(thing), f"{address}/{FABRIC_NET.prefixlen}")
+
+
+def _ensure_member(tor: str, port: str, netns: str, address: str) -> None:
+    if netns_path(netns).exists():
+        return
+    ensure_netns(netns)
+    _batch(tor, [f"link add {port} master br0 type veth peer name eth0 netns {netns}", f"link set {port} up"])
+    default = f"route add default via {FABRIC_NET[1]}"
+    _batch(netns, [f"address add {address} dev eth0", "link set eth0 up", default])
+
+
+def _sysctl(netns: str, setting: str) -> None:
+    key, value = setting.split("=")
+    path = "/proc/sys/" + key.replace(".", "/")
+    _run(enter(netns, ["sh", "-c", 'echo "$1" > "$2"', "sh", value, path]), "")
+
+
+def _batch(netns: str, lines: Sequence[str]) -> None:
+    _run(["ip", "-n", netns, "-batch", "-"], "\n".join(lines) + "\n")
+
+
+def _ip(arguments: Sequence[str]) -> None:
+    _run(["ip", *arguments], "")
+
+
+def _run(command: Sequence[str], text: str) -> None:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip()}")

@@ -1,0 +1,163 @@
+"""Pods of a lab: what a kubelet and its runtime do for one (Pod object, network namespace, the CNI program), and nothing past it.
+
+A record `<run>/pods/<namespace>/<pod>.json` is written before the pod's namespace is made, so that `down` finds it.
+"""
+
+import asyncio
+import json
+import secrets
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from romana.errors import InvalidInput, NotFound, Unavailable
+from romana.lab import namespaces
+from romana.lab.processes import write_atomically
+from romana.lab.spec import LabSpec
+from romana.objects.manifest import PodObject, check_pod
+from romana.objects.pods import apply_pod, delete_pod, ensure_namespace
+from romana.store.opening import open_store
+
+__all__ = ["PodRecord", "add_pod", "call_cni", "delete", "find_pod", "records"]
+
+IFNAME = "eth0"
+STORE_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """A pod that this lab made."""
+
+    name: str
+    namespace: str
+    node: str
+    netns: str
+    """Path of its network namespace."""
+    container_id: str
+    ips: tuple[str, ...] = ()
+    cni_result: Mapping[str, Any] | None = None
+
+    @property
+    def netns_name(self) -> str:
+        """Name of its network namespace."""
+        return Path(self.netns).name
+
+
+def records(lab: LabSpec) -> list[PodRecord]:
+    """All pods of a lab by namespace and name."""
+    found = [json.loads(path.read_text()) for path in sorted((lab.run / "pods").glob("*/*.json"))]
+    return [PodRecord(**{**value, "ips": tuple(value["ips"])}) for value in found]
+
+
+def find_pod(lab: LabSpec, namespace: str, name: str) -> PodRecord:
+    """The pod of that name; raises NotFound naming those there are."""
+    for pod in records(lab):
+        if (pod.namespace, pod.name) == (namespace, name):
+            return pod
+    there = ", ".join(f"{pod.namespace}/{pod.name}" for pod in records(lab)) or "none"
+    raise NotFound(f"lab {lab.name} has no pod {namespace}/{name} (there: {there})")
+
+
+async def add_pod(lab: LabSpec, wanted: PodObject) -> PodRecord:
+    """Store the Pod object, make its network namespace, execute its node's CNI program; all of it undone when that fails."""
+    check_pod(wanted)
+    lab.node(wanted.node)
+    netns = lab.pod_netns(wanted.namespace, wanted.name)
+    path = str(namespaces.netns_path(netns))
+    pod = PodRecord(wanted.name, wanted.namespace, wanted.node, path, secrets.token_hex(32))
+    _claim(lab, pod)
+    uid = ""
+    try:
+        uid = await _store_pod(lab, wanted)
+        await asyncio.to_thread(namespaces.ensure_netns, netns)
+        result = await call_cni(lab, pod, "ADD", uid)
+    except BaseException:
+        await _remove(lab, pod, uid)
+        raise
+    pod = replace(pod, ips=tuple(ip["address"].split("/")[0] for ip in result["ips"]), cni_result=result)
+    _save(lab, pod)
+    return pod
+
+
+async def delete(lab: LabSpec, pod: PodRecord) -> None:
+    """CNI DEL, then the namespace, then the Pod object."""
+    await _remove(lab, pod, "")
+
+
+async def call_cni(lab: LabSpec, pod: PodRecord, command: str, uid: str = "") -> dict[str, Any]:
+    """Execute the node's CNI program as a runtime does; gives the parsed result, raises Unavailable with the error's words."""
+    network = json.loads((lab.cni_conf_dir(pod.node) / "10-romana.conflist").read_text())
+    stdin = {**network["plugins"][0], "name": network["name"], "cniVersion": network["cniVersion"]}
+    if command == "DEL" and pod.cni_result:
+        stdin["prevResult"] = pod.cni_result
+    arguments = {"K8S_POD_NAMESPACE": pod.namespace, "K8S_POD_NAME": pod.name, "K8S_POD_INFRA_CONTAINER_ID": pod.container_id}
+    pairs = {"IgnoreUnknown": "1", **arguments, **({"K8S_POD_UID": uid} if uid else {})}
+    environ = {
+        "CNI_COMMAND": command,
+        "CNI_CONTAINERID": pod.container_id,
+        "CNI_NETNS": pod.netns,
+        "CNI_IFNAME": IFNAME,
+        "CNI_PATH": str(lab.cni_bin_dir(pod.node)),
+        "CNI_ARGS": ";".join(f"{key}={value}" for key, value in pairs.items()),
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+    }
+    program = str(lab.cni_bin_dir(pod.node) / "romana")
+    command_line = namespaces.enter(lab.netns(pod.node), [program])
+    return await asyncio.to_thread(
+        _execute, command_line, environ, json.dumps(stdin), f"CNI {command} of {pod.namespace}/{pod.name}"
+    )
+
+
+def _execute(command: Sequence[str], environ: Mapping[str, str], stdin: str, what: str) -> dict[str, Any]:
+    done = subprocess.run(command, env=dict(environ), input=stdin, capture_output=True, text=True, check=False)
+    try:
+        answer = json.loads(done.stdout) if done.stdout.strip() else {}
+    except ValueError:
+        answer = {"msg": f"answer is not JSON: {done.stdout!r}"}
+    if done.returncode:
+        details = f" ({answer['details']})" if answer.get("details") else ""
+        raise Unavailable(f"{what} failed with code {answer.get('code')}: {answer.get('msg') or done.stderr.strip()}{details}")
+    return dict(answer)
+
+
+async def _store_pod(lab: LabSpec, wanted: PodObject) -> str:
+    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
+    try:
+        await ensure_namespace(store, wanted.namespace)
+        stored, _ = await apply_pod(store, wanted)
+        return stored.uid
+    finally:
+        await store.close()
+
+
+async def _remove(lab: LabSpec, pod: PodRecord, uid: str) -> None:
+    await call_cni(lab, pod, "DEL", uid)
+    namespaces.remove([pod.netns_name])
+    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
+    try:
+        await delete_pod(store, pod.namespace, pod.name)
+    finally:
+        await store.close()
+    _path(lab, pod).unlink(missing_ok=True)
+
+
+def _claim(lab: LabSpec, pod: PodRecord) -> None:
+    """Write the first record of a pod, unless there is one: of two that add the same pod at once, one is told so."""
+    path = _path(lab, pod)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("x") as file:
+            file.write(json.dumps(asdict(pod)))
+    except FileExistsError as err:
+        way_out = f"romana lab pod del {pod.name} --namespace {pod.namespace} removes it"
+        raise InvalidInput(f"lab {lab.name} has a pod {pod.namespace}/{pod.name} already; {way_out}") from err
+
+
+def _save(lab: LabSpec, pod: PodRecord) -> None:
+    write_atomically(_path(lab, pod), json.dumps(asdict(pod), indent=2))
+
+
+def _path(lab: LabSpec, pod: PodRecord) -> Path:
+    return lab.run / "pods" / pod.namespace / f"{pod.name}.json"

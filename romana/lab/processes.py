@@ -1,0 +1,115 @@
+"""Processes of a lab: started detached, watched by pidfd, told apart by their start time so that a reused pid is never touched.
+
+A record `<run>/pids/<id>.json` is `{"pid": 123, "started": 456789}`; `started` is field 22 of /proc/<pid>/stat (man 5 proc).
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from romana.lab.namespaces import enter
+from romana.lab.spec import LabSpec, ProcessSpec
+
+__all__ = ["Running", "read_all", "read_one", "spawn", "stop_all", "write_atomically"]
+
+STOP_GRACE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process as it was recorded."""
+
+    pid: int
+    started: int
+
+    @property
+    def alive(self) -> bool:
+        """True while this very process runs; a zombie does not."""
+        return _start_time(self.pid) == self.started
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to this very process; without effect when it is gone. A pidfd closes the race with a reused pid."""
+        with contextlib.suppress(ProcessLookupError):
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                if self.alive:
+                    signal.pidfd_send_signal(pidfd, number)
+            finally:
+                os.close(pidfd)
+
+
+def spawn(lab: LabSpec, spec: ProcessSpec) -> Running:
+    """Start a process in its namespace, its output appended to `<run>/log/<id>.log`, and record it."""
+    environ = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "ROMANA_CONFIG": spec.config}
+    log = lab.run / "log" / f"{spec.id}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            enter(spec.netns, spec.command),
+            cwd=spec.cwd,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    return record(lab, spec.id, process.pid)
+
+
+def record(lab: LabSpec, process_id: str, pid: int) -> Running:
+    """Write down a process that runs now."""
+    running = Running(pid, _start_time(pid) or 0)
+    write_atomically(lab.run / "pids" / f"{process_id}.json", json.dumps({"pid": running.pid, "started": running.started}))
+    return running
+
+
+def read_one(lab: LabSpec, process_id: str) -> Running | None:
+    """The process of that id if it is alive."""
+    try:
+        value = json.loads((lab.run / "pids" / f"{process_id}.json").read_text())
+        running = Running(value["pid"], value["started"])
+    except (OSError, ValueError, KeyError):
+        return None
+    return running if running.alive else None
+
+
+def read_all(lab: LabSpec) -> dict[str, int]:
+    """Id -> pid of every recorded process that is alive."""
+    ids = sorted(path.stem for path in (lab.run / "pids").glob("*.json"))
+    return {process_id: running.pid for process_id in ids if (running := read_one(lab, process_id))}
+
+
+def stop_all(lab: LabSpec, ids: Iterable[str]) -> None:
+    """End these processes in the order given: SIGTERM to all, after a grace SIGKILL to whoever is left."""
+    running = [found for process_id in ids if (found := read_one(lab, process_id))]
+    for process in running:
+        process.signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_GRACE_S
+    while any(process.alive for process in running) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for process in running:
+        process.signal(signal.SIGKILL)
+    while any(process.alive for process in running):
+        time.sleep(0.02)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file so that a reader sees the old or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(text)
+    aside.replace(path)
+
+
+def _start_time(pid: int) -> int | None:
+    try:
+        # The command name may hold spaces and brackets: fields are counted behind its last ')'.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in {"Z", "X"} else int(fields[19])

@@ -1,0 +1,163 @@
+"""Brings a lab up, step by step, each one safe to repeat: `up` after a killed `up` finishes it."""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from cni.install import install
+
+from romana import keys
+from romana.errors import ConfigError, NotFound, Unavailable
+from romana.lab import namespaces, processes, record
+from romana.lab.spec import CONTROL, LabSpec
+from romana.lab.supervisor import GUARD
+from romana.objects.pods import BUILT_IN_NAMESPACES, ensure_namespace
+from romana.rpc.client import Client
+from romana.store.opening import open_store
+from romana.store.versions import unsupported
+from romana.v1.node_pb2 import AddNodeRequest
+from romana.v1.topology_pb2 import ApplyRequest
+from romana.v1.topology_pb2_grpc import TopologyStub
+
+__all__ = ["Progress", "bring_up", "find_programs"]
+
+Progress = Callable[[str], None]
+Answer = TypeVar("Answer")
+
+READY_TIMEOUT_S = 60.0
+CALL_TIMEOUT_S = 30.0
+POLL_S = 0.02
+
+
+def find_programs() -> tuple[str, str]:
+    """Folder of the romana-* programs and path of etcd; raises ConfigError naming all that is missing, and what brings it."""
+    problems = []
+    if os.geteuid() != 0:
+        problems.append("a lab makes network namespaces: run it as root")
+    programs = Path(sys.executable).parent
+    if not (programs / "romana-ipamd").exists():
+        problems.append(f"{programs} holds no romana-ipamd: run ./dev setup")
+    missing = [name for name in ("ip", "nsenter") if not shutil.which(name)]
+    if missing:
+        problems.append(f"{', '.join(missing)} not found: apt-get install iproute2 util-linux")
+    etcd = shutil.which("etcd")
+    if not etcd:
+        problems.append("etcd not found: apt-get install etcd-server")
+    elif reason := unsupported(_etcd_version(etcd)):
+        problems.append(f"{etcd}: {reason}")
+    if problems or not etcd:
+        raise ConfigError("a lab cannot run here: " + "; ".join(problems))
+    return str(programs), etcd
+
+
+async def bring_up(lab: LabSpec, topology: bytes, say: Progress) -> None:
+    """Make what is missing of a lab and wait until it answers; raises Unavailable naming what did not, and its log."""
+    began = time.monotonic()
+
+    def done(step: str) -> None:
+        say(f"[{time.monotonic() - began:4.1f} s] {step}")
+
+    _prepare(lab)
+    await asyncio.to_thread(namespaces.ensure_fabric, lab)
+    done(f"namespaces: {lab.netns('tor')}, {lab.netns(CONTROL)}, {', '.join(lab.netns(node.name) for node in lab.nodes)}")
+    _start_supervisor(lab)
+    await _apply(lab, topology)
+    done("etcd and ipamd answer; topology applied, nodes added")
+    for node in lab.nodes:
+        await _wait_for_agent(lab, node.name)
+        install(lab.cni_bin_dir(node.name), lab.cni_conf_dir(node.name), lab.agent_socket(node.name))
+    done("agents answer; CNI programs and configurations installed")
+    await _wait_for_routes(lab)
+    done("routes are in the kernel of every node")
+
+
+def _prepare(lab: LabSpec) -> None:
+    if record.find(lab.name) is None:
+        record.forget(lab.name)  # what a lab of that name left behind before a reboot
+    lab.run.mkdir(parents=True, exist_ok=True, mode=0o700)
+    record.save(lab)
+    lab.state.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for folder in ("etcd", "log", "pids", "pods"):
+        (lab.run / folder).mkdir(exist_ok=True)
+    for path, text in lab.configs().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        processes.write_atomically(path, text)
+
+
+def _start_supervisor(lab: LabSpec) -> None:
+    if processes.read_one(lab, "guard"):
+        return
+    command = ["sh", "-c", GUARD, "sh", str(lab.run / record.RECORD), sys.executable, lab.name]
+    with (lab.run / "log" / "supervisor.log").open("ab") as output:
+        guard = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    processes.record(lab, "guard", guard.pid)
+
+
+async def _apply(lab: LabSpec, topology: bytes) -> None:
+    store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
+    try:
+        for name in BUILT_IN_NAMESPACES:
+            await ensure_namespace(store, name)
+    finally:
+        await store.close()
+    async with Client([lab.ipam_endpoint]) as client:
+        request = ApplyRequest(document=topology)
+        await client.call(lambda channel, left: TopologyStub(channel).Apply(request, timeout=left), READY_TIMEOUT_S)
+        for node in lab.nodes:
+            add = AddNodeRequest(name=node.name, addresses=[str(node.address)], labels=node.labels)
+            await _add_node(client, add)
+
+
+async def _add_node(client: Client, request: AddNodeRequest) -> None:
+    await client.call(lambda channel, left: TopologyStub(channel).AddNode(request, timeout=left), CALL_TIMEOUT_S)
+
+
+async def _wait_for_agent(lab: LabSpec, node: str) -> None:
+    path = lab.agent_socket(node)
+
+    async def answers() -> bool:
+        try:
+            _, writer = await asyncio.open_unix_connection(path)
+        except OSError:
+            return False
+        writer.close()
+        await writer.wait_closed()
+        return True
+
+    await _until(answers, f"the agent of {node} does not answer on {path}; see {lab.run}/log/agent@{node}.log")
+
+
+async def _wait_for_routes(lab: LabSpec) -> None:
+    """Wait for every node's routed to say that all blocks there are now are in its kernel."""
+    store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
+    try:
+        for node in lab.nodes:
+
+            async def reports(name: str = node.name) -> bool:
+                return await store.get(keys.receipt(name, "routed")) is not None
+
+            await _until(reports, f"routed of {node.name} reports nothing; see {lab.run}/log/routed@{node.name}.log")
+    finally:
+        await store.close()
+
+
+async def _until(condition: Callable[[], Awaitable[bool]], complaint: str) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while not await condition():
+        if time.monotonic() > deadline:
+            raise Unavailable(f"{complaint} (waited {READY_TIMEOUT_S:g} s)")
+        await asyncio.sleep(POLL_S)
+
+
+def _etcd_version(etcd: str) -> str:
+    done = subprocess.run([etcd, "--version"], capture_output=True, text=True, check=False)
+    for line in done.stdout.splitlines():
+        if line.startswith("etcd Version:"):
+            return line.partition(":")[2].strip()
+    raise NotFound(f"{etcd} --version does not name a version: {done.stdout.strip() or done.stderr.strip()}")

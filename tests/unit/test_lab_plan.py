@@ -1,0 +1,101 @@
+"""What `lab up` is asked for, as a lab."""
+
+import json
+from ipaddress import IPv4Address
+
+import pytest
+
+from romana.errors import InvalidInput
+from romana.lab.plan import LabPlan, least_used_node, parse_port, plan_lab
+from romana.lab.spec import DEFAULT_TOPOLOGY, from_json
+from romana.objects.manifest import Port
+
+
+def plan(name: str = "lab", count: int | None = None, nodes: tuple[str, ...] = (), document: object = None) -> LabPlan:
+    text = None if document is None else json.dumps(document).encode()
+    return plan_lab(name, count, list(nodes), text, programs="/programs", etcd="/usr/bin/etcd")
+
+
+def test_default_lab_has_three_nodes_and_the_default_topology() -> None:
+    made = plan()
+    assert [node.name for node in made.lab.nodes] == ["node-1", "node-2", "node-3"]
+    assert [str(node.address) for node in made.lab.nodes] == ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
+    assert json.loads(made.topology) == DEFAULT_TOPOLOGY
+
+
+def test_nodes_given_by_name_carry_their_labels() -> None:
+    made = plan(nodes=("a1,rack=r1,zone=z", "b1"))
+    assert [(node.name, node.labels) for node in made.lab.nodes] == [("a1", {"rack": "r1", "zone": "z"}), ("b1", {})]
+
+
+def test_nodes_beside_a_topology_are_taken() -> None:
+    document = {"topology": DEFAULT_TOPOLOGY, "nodes": [{"name": "k1", "labels": {"rack": "r1"}}, {"name": "k2"}]}
+    assert [(node.name, node.labels) for node in plan(document=document).lab.nodes] == [("k1", {"rack": "r1"}), ("k2", {})]
+
+
+def test_hosts_that_a_topology_fixes_become_nodes_at_their_addresses() -> None:
+    leaf = {"name": "slot", "groups": [{"name": "h1", "ip": "192.0.2.12"}]}
+    document = {"networks": [], "topologies": [{"networks": [], "map": [leaf]}]}
+    assert [(node.name, node.address) for node in plan(document=document).lab.nodes] == [("h1", IPv4Address("192.0.2.12"))]
+    both = plan(nodes=("x", "h1", "y"), document=document).lab.nodes
+    assert [str(node.address) for node in both] == ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"count": 0}, "--nodes 0"),
+        ({"count": 500}, "--nodes: is 500; must be 1 to 200"),
+        ({"count": 1, "nodes": ("a",)}, "--nodes and --node"),
+        ({"nodes": ("A_b",)}, "'A_b' cannot name a node"),
+        ({"nodes": ("tor",)}, "'tor' cannot name a node"),
+        ({"nodes": ("pod-x",)}, "'pod-x' cannot name a node"),
+        ({"nodes": ("a", "a")}, "'a' stands there twice"),
+        ({"nodes": ("a,rack",)}, "'rack' is not LABEL=VALUE"),
+        ({"name": "Lab"}, "--name 'Lab'"),
+        ({"name": "x" * 21}, "at most 20"),
+        ({"name": "../x"}, "--name '../x'"),
+        ({"document": [1]}, "must be a topology document"),
+        ({"document": {"topologies": [{"name": "h1", "ip": "198.51.100.1"}]}}, "gives h1 the address 198.51.100.1"),
+    ],
+)
+def test_a_lab_that_cannot_be_is_refused_with_the_option_and_its_value(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        plan(**arguments)  # type: ignore[arg-type]  # the table holds arguments of several types
+    assert words in str(caught.value)
+
+
+def test_a_lab_survives_its_record() -> None:
+    lab = plan(nodes=("a1,rack=r1",)).lab
+    assert from_json(json.loads(json.dumps(lab.to_json()))) == lab
+
+
+def test_paths_of_sockets_stay_under_80_bytes() -> None:
+    lab = plan(name="x" * 20, count=1).lab
+    assert len(lab.etcd_endpoint) < 80
+    assert len(str(lab.agent_socket("node-100"))) < 80
+
+
+@pytest.mark.parametrize(
+    ("text", "port"),
+    [("80", Port(80)), ("web=80/tcp", Port(80, "TCP", "web")), ("53/UDP", Port(53, "UDP")), ("s=9/SCTP", Port(9, "SCTP", "s"))],
+)
+def test_ports_are_name_number_protocol(text: str, port: Port) -> None:
+    assert parse_port(text) == port
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "x", "80/ICMP", "-1", "web=", "٣"])
+def test_a_wrong_port_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="--port"):
+        parse_port(text)
+
+
+def test_a_pod_goes_where_the_fewest_are() -> None:
+    lab = plan().lab
+    assert least_used_node(lab, []) == "node-1"
+    assert least_used_node(lab, ["node-1", "node-2", "node-1"]) == "node-3"
+
+
+def test_names_of_pods_namespaces_never_meet() -> None:
+    lab = plan().lab
+    assert lab.pod_netns("a", "b-c") != lab.pod_netns("a-b", "c")
