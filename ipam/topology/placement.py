@@ -12,7 +12,7 @@ from ipam.topology.carving import Prefix
 from romana.errors import Fault, Refused
 from romana.keys import Network
 
-__all__ = ["Placement", "Placements", "candidates", "fewest", "misfits", "place", "place_or_refuse"]
+__all__ = ["Candidates", "Counts", "Placement", "Placements", "fewest", "misfits", "place", "place_or_refuse", "placement_in"]
 
 LINES_MAX = 32  # of a refusal; the rest is counted
 
@@ -29,19 +29,48 @@ class Placement:
 
 Placements = tuple[Placement, ...]
 
-
-def place(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str], counts: Mapping[tuple[str, str], int]) -> Placements:
-    """A placement for each network that has a leaf for the node, in the order of the networks; empty when none has.
-
-    `counts` tells how many nodes stand in (network, path); absent is none.
-    """
-    chosen = (fewest(leaves, counts) for leaves in candidates(prefixes, node, labels).values())
-    return tuple(Placement(leaf.network, leaf.path, leaf.name, leaf.cidr) for leaf in chosen)
+Counts = Mapping[tuple[str, str], int]
+"""How many nodes stand in (network, path); absent is none."""
 
 
-def place_or_refuse(
-    prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str], counts: Mapping[tuple[str, str], int]
-) -> Placements:
+class Candidates:
+    """Answers which leaves take a node; built once for many nodes of one topology."""
+
+    def __init__(self, prefixes: Sequence[Prefix]) -> None:
+        leaves = [prefix for prefix in prefixes if not prefix.pad]
+        self._listing: dict[str, dict[str, list[Prefix]]] = {}
+        for leaf in leaves:
+            for host in leaf.hosts:
+                self._listing.setdefault(host.name, {}).setdefault(leaf.network, []).append(leaf)
+        self._open = [leaf for leaf in leaves if not leaf.hosts]
+        self._labels = sorted({label for leaf in self._open for label, _ in leaf.assignment})
+        self._order = list(dict.fromkeys(leaf.network for leaf in leaves))
+        self._known: dict[tuple[str | None, ...], dict[str, list[Prefix]]] = {}
+
+    def of(self, node: str, labels: Mapping[str, str]) -> dict[str, list[Prefix]]:
+        """By network, in the order of the networks, the leaves that take the node; networks without one are left out."""
+        found = self._by_labels(labels) | self._listing.get(node, {})
+        return {network: found[network] for network in self._order if network in found}
+
+    def _by_labels(self, labels: Mapping[str, str]) -> dict[str, list[Prefix]]:
+        """Open leaves by the labels that any of them asks for: few differ in these, however many nodes there are."""
+        key = tuple(labels.get(label) for label in self._labels)
+        if key not in self._known:
+            found: dict[str, list[Prefix]] = {}
+            for leaf in self._open:
+                if not _missing(leaf, labels):
+                    found.setdefault(leaf.network, []).append(leaf)
+            self._known[key] = found
+        return self._known[key]
+
+
+def place(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str], counts: Counts) -> Placements:
+    """A placement for each network that has a leaf for the node, in the order of the networks; empty when none has."""
+    chosen = (fewest(leaves, counts) for leaves in Candidates(prefixes).of(node, labels).values())
+    return tuple(placement_in(leaf) for leaf in chosen)
+
+
+def place_or_refuse(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str], counts: Counts) -> Placements:
     """As `place`; raises Refused, with what each group misses in the node, when no network takes it."""
     placements = place(prefixes, node, labels, counts)
     if not placements:
@@ -49,27 +78,18 @@ def place_or_refuse(
     return placements
 
 
-def candidates(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str]) -> dict[str, list[Prefix]]:
-    """By network, the leaves that take the node; networks without one are left out."""
-    listed = {prefix.network for prefix in prefixes if _lists(prefix, node)}
-    found: dict[str, list[Prefix]] = {}
-    for prefix in prefixes:
-        if _lists(prefix, node) or (prefix.network not in listed and _open_to(prefix, labels)):
-            found.setdefault(prefix.network, []).append(prefix)
-    return found
+def placement_in(leaf: Prefix) -> Placement:
+    """The placement of a node that stands in this leaf."""
+    return Placement(leaf.network, leaf.path, leaf.name, leaf.cidr)
 
 
-def fewest(leaves: Sequence[Prefix], counts: Mapping[tuple[str, str], int]) -> Prefix:
+def fewest(leaves: Sequence[Prefix], counts: Counts) -> Prefix:
     """The leaf with the fewest nodes, the first of several."""
     return min(leaves, key=lambda leaf: counts.get((leaf.network, leaf.path), 0))
 
 
 def _lists(prefix: Prefix, node: str) -> bool:
     return any(host.name == node for host in prefix.hosts)
-
-
-def _open_to(prefix: Prefix, labels: Mapping[str, str]) -> bool:
-    return not prefix.pad and not prefix.hosts and not _missing(prefix, labels)
 
 
 def _missing(prefix: Prefix, labels: Mapping[str, str]) -> list[tuple[str, str]]:

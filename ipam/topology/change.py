@@ -1,0 +1,167 @@
+"""What a new document means for nodes and blocks that are there: where every node will stand, or what stands in the way. Pure.
+
+A change is allowed when every block in somebody's hands lies, whole and at its size, in the leaf in which its node will stand.
+A node with blocks stands where its blocks are; a node without stays in its group where that still exists for it; networks
+that are new to a node get a placement as a new node would. Where no block is in the way, nothing is refused but to leave a node
+that had a group without any.
+"""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ipam.topology.carving import Prefix
+from ipam.topology.placement import Candidates, Placement, Placements, fewest, misfits, placement_in
+from romana.keys import Network
+
+__all__ = ["Change", "OwnedBlock", "PlacedNode", "plan_change"]
+
+LINES_MAX = 32  # of refusals; the rest is counted
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedNode:
+    """A node as it is now."""
+
+    name: str
+    uid: str
+    labels: Mapping[str, str]
+    placements: Placements
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedBlock:
+    """A block in somebody's hands; its owner may be a node that is no more."""
+
+    network: str
+    cidr: Network
+    node: str
+    node_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happens to the nodes: all their placements by name, or why it cannot be."""
+
+    placements: Mapping[str, Placements]
+    refusals: tuple[str, ...]
+    """Empty when the change is allowed."""
+
+
+def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iterable[OwnedBlock]) -> Change:
+    """Every node's placements under the prefixes of the new document. O(nodes * leaves + blocks * log leaves)."""
+    leaves = _Leaves(new)
+    refusals: list[str] = []
+    bound: dict[str, dict[str, dict[str, _Bound]]] = {}
+    for block in blocks:
+        leaf, refusal = leaves.of(block)
+        refusals += refusal
+        if leaf is not None:
+            bound.setdefault(block.node_uid, {}).setdefault(block.network, {}).setdefault(leaf.path, _Bound(leaf, block))
+    placements = _placements(Candidates(new), nodes, bound, refusals)
+    refusals += [_homeless(new, node) for node in nodes if node.placements and not placements[node.name]]
+    if len(refusals) > LINES_MAX:
+        refusals = [*refusals[:LINES_MAX], f"and {len(refusals) - LINES_MAX} more"]
+    return Change(placements, tuple(refusals))
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A leaf that a node is bound to, and the first block that binds it."""
+
+    leaf: Prefix
+    block: OwnedBlock
+
+
+_Bounds = Mapping[str, Mapping[str, _Bound]]
+"""By network and path, the leaves that one node is bound to."""
+
+
+class _Leaves:
+    """The leaf that a block lies in, by bisection."""
+
+    def __init__(self, prefixes: Sequence[Prefix]) -> None:
+        self._prefixes: dict[str, list[Prefix]] = {}
+        for prefix in prefixes:
+            self._prefixes.setdefault(prefix.network, []).append(prefix)
+        self._starts = {
+            network: [int(prefix.cidr.network_address) for prefix in inside] for network, inside in self._prefixes.items()
+        }
+
+    def of(self, block: OwnedBlock) -> tuple[Prefix | None, list[str]]:
+        """The leaf, and nothing; or none, and why the block cannot be."""
+        what = f"block {block.cidr} of node {block.node} in network {block.network}"
+        if block.network not in self._prefixes:
+            return None, [f"{what}: the network is gone from the document"]
+        index = bisect_right(self._starts[block.network], int(block.cidr.network_address)) - 1
+        prefix = self._prefixes[block.network][max(index, 0)]
+        if not _inside(block.cidr, prefix.cidr):
+            return None, [f"{what}: lies in no group of the network any more"]
+        if prefix.pad:
+            return None, [f"{what}: would lie in {prefix.path} ({prefix.cidr}), which stays empty for growth"]
+        if prefix.block_mask != block.cidr.prefixlen:
+            return None, [f"{what}: the document makes blocks of /{prefix.block_mask}; the network still has others"]
+        return prefix, []
+
+
+def _inside(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.prefixlen >= outer.prefixlen and inner.network_address in outer
+
+
+def _placements(
+    candidates: Candidates, nodes: Sequence[PlacedNode], bound: Mapping[str, _Bounds], refusals: list[str]
+) -> dict[str, Placements]:
+    """Bound and kept leaves first, so that the nodes that are placed anew fill up what these leave."""
+    fitting = {node.name: candidates.of(node.name, node.labels) for node in nodes}
+    chosen: dict[tuple[str, str], Prefix] = {}
+    for node in nodes:
+        bounds = bound.get(node.uid, {})
+        refusals += _bound_refusals(node, fitting[node.name], bounds)
+        for network, leaves in fitting[node.name].items():
+            leaf = _bound_leaf(leaves, bounds.get(network, {})) or _kept_leaf(leaves, node.placements)
+            if leaf is not None:
+                chosen[node.name, network] = leaf
+    counts = Counter((leaf.network, leaf.path) for leaf in chosen.values())
+    for node in nodes:
+        for network, leaves in fitting[node.name].items():
+            if (node.name, network) not in chosen:
+                leaf = chosen[node.name, network] = fewest(leaves, counts)
+                counts[leaf.network, leaf.path] += 1
+    return {node.name: tuple(placement_in(chosen[node.name, network]) for network in fitting[node.name]) for node in nodes}
+
+
+def _bound_refusals(node: PlacedNode, fitting: Mapping[str, Sequence[Prefix]], bounds: _Bounds) -> list[str]:
+    """Blocks of the node in leaves that do not take it, or in several leaves of a network."""
+    lines = []
+    for network, by_path in bounds.items():
+        for bound in by_path.values():
+            if bound.leaf not in fitting.get(network, ()):
+                (why,) = misfits([bound.leaf], node.name, node.labels)
+                lines.append(f"block {bound.block.cidr} of node {node.name} in network {network}: would lie in {why}")
+        if len(by_path) > 1:
+            parts = " and ".join(f"{bound.block.cidr} in {path}" for path, bound in list(by_path.items())[:2])
+            lines.append(f"node {node.name} would have blocks in several groups of network {network}: {parts}")
+    return lines
+
+
+def _bound_leaf(fitting: Sequence[Prefix], by_path: Mapping[str, _Bound]) -> Prefix | None:
+    return next((bound.leaf for bound in by_path.values() if bound.leaf in fitting), None)
+
+
+def _kept_leaf(fitting: Sequence[Prefix], placements: Placements) -> Prefix | None:
+    """The leaf that is most like the one the node stands in: by name, then by prefix."""
+    old = next((placement for placement in placements if placement.network == fitting[0].network), None)
+    if old is None:
+        return None
+    best = max(fitting, key=lambda leaf: _likeness(leaf, old))
+    return best if any(_likeness(best, old)[:2]) else None
+
+
+def _likeness(leaf: Prefix, old: Placement) -> tuple[bool, bool, bool]:
+    return leaf.name == old.name, leaf.cidr == old.cidr, leaf.path == old.path
+
+
+def _homeless(new: Sequence[Prefix], node: PlacedNode) -> str:
+    reasons = "; ".join(map(str, misfits(new, node.name, node.labels)[:4]))
+    return f"node {node.name} would stand in no group: {reasons}"
