@@ -72,7 +72,7 @@ class EtcdStore:
             success=[wire.op_message(self._space, op) for op in success],
             failure=[wire.op_message(self._space, op) for op in failure],
         )
-        sent = self._history.mark
+        sent = self._history.now
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.TxnResponse:
             return await endpoint.kv.Txn(request, timeout=timeout_s, metadata=HAS_LEADER)
@@ -85,12 +85,12 @@ class EtcdStore:
         """Every change below the prefix from `revision` on, for ever, without loss or repeat; ends when the store is closed.
 
         Raises Compacted when the history from `revision` on is not there: compacted, or etcd was restored from a backup."""
-        replaced = self._history.replaced
+        replaced = self._history.now.replaced
 
         async def probe(at: int) -> Mark:
             key = self._space.encode(prefix)
             response = await self._range(f"probe at revision {at}", rpc_pb2.RangeRequest(key=key, revision=at))
-            if self._history.replaced != replaced:
+            if self._history.now.replaced != replaced:
                 raise Compacted(
                     f"watch of {prefix!r} from revision {at + 1}: etcd's history was replaced (restored from a backup?)"
                 )
@@ -147,7 +147,7 @@ class EtcdStore:
         await self._endpoints.close()
 
     async def _range(self, what: str, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
-        sent = self._history.mark
+        sent = self._history.now
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.RangeResponse:
             return await endpoint.kv.Range(request, timeout=timeout_s, metadata=HAS_LEADER)

@@ -13,11 +13,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from typing import Protocol
 
 import grpc.aio
 
-from romana.errors import Compacted, Unavailable
-from romana.store import wire
+from romana.errors import Unavailable
 from romana.store.api import Batch
 from romana.store.backoff import Outage
 from romana.store.calls import cancelled_from_outside, failure
@@ -25,6 +25,7 @@ from romana.store.endpoints import HAS_LEADER, Endpoints
 from romana.store.etcdpb import rpc_pb2
 from romana.store.history import Mark
 from romana.store.keyspace import Keyspace
+from romana.store.watch_cursor import WatchCursor
 
 __all__ = ["EtcdWatch", "whole_response"]
 
@@ -34,6 +35,7 @@ CREATE_TIMEOUT_S = 5.0
 
 Probe = Callable[[int], Awaitable[Mark]]
 """Reads at a revision; gives what the answer said of the history, raises Compacted or Unavailable."""
+Stream = grpc.aio.StreamStreamCall[rpc_pb2.WatchRequest, rpc_pb2.WatchResponse]
 
 
 class EtcdWatch:
@@ -44,7 +46,7 @@ class EtcdWatch:
         self._probe = probe
         self._space = space
         self._prefix = prefix
-        self._next = revision
+        self._cursor = WatchCursor(space, prefix, revision)
         self._outage = Outage(log, "watch", prefix=prefix)
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
@@ -64,15 +66,15 @@ class EtcdWatch:
 
     async def _stream(self) -> AsyncGenerator[Batch, None]:
         """The batches of one stream; raises Unavailable when it breaks."""
-        mark = await self._probe(self._next - 1)
+        mark = await self._probe(self._cursor.following - 1)
         endpoint = self._endpoints.current()
-        what = f"watch of {self._prefix!r} from revision {self._next}"
+        what = f"watch of {self._prefix!r} from revision {self._cursor.following}"
         call = endpoint.watch.Watch(metadata=HAS_LEADER)
         try:
             await self._create(call, mark)
             self._outage.over()
             while True:
-                batch = self._batch(await whole_response(call))
+                batch = self._cursor.take(await whole_response(call))
                 if batch is not None:
                     yield batch
         except grpc.aio.AioRpcError as err:
@@ -84,45 +86,31 @@ class EtcdWatch:
         finally:
             call.cancel()
 
-    async def _create(self, call: "Stream", mark: Mark) -> None:
+    async def _create(self, call: Stream, mark: Mark) -> None:
         create = rpc_pb2.WatchCreateRequest(
             key=self._space.encode(self._prefix),
             range_end=self._space.end(self._prefix, prefix=True),
-            start_revision=self._next,
+            start_revision=self._cursor.following,
             progress_notify=True,
             fragment=True,
         )
         async with asyncio.timeout(CREATE_TIMEOUT_S):
             await call.write(rpc_pb2.WatchRequest(create_request=create))
             created = await whole_response(call)
+        self._cursor.check(created)
         header = created.header
-        if created.canceled:
-            raise self._cancelled(created)
         if header.cluster_id != mark.cluster_id or header.raft_term < mark.raft_term:
             raise Unavailable(f"etcd changed between the probe and the watch: {mark} became {Mark.of(header)}")
 
-    def _batch(self, response: rpc_pb2.WatchResponse) -> Batch | None:
-        """What is new in a response: nothing in a progress notification or in events that a lagging member repeats."""
-        if response.canceled:
-            raise self._cancelled(response)
-        events = tuple(wire.event(self._space, event) for event in response.events if event.kv.mod_revision >= self._next)
-        if events:
-            self._next = events[-1].mod_revision + 1
-            return Batch(events[-1].mod_revision, events)
-        if not response.events:
-            self._next = max(self._next, response.header.revision + 1)
-        return None
 
-    def _cancelled(self, response: rpc_pb2.WatchResponse) -> Compacted | Unavailable:
-        what = f"etcd cancelled the watch of {self._prefix!r} from revision {self._next}: {response.cancel_reason}"
-        first = response.compact_revision
-        return Compacted(what, first) if first else Unavailable(what)
+class Readable(Protocol):
+    """What is read of a stream: grpc.aio's call, or a stand-in of a test."""
+
+    async def read(self) -> object:
+        """The next message, or grpc.aio.EOF."""
 
 
-Stream = grpc.aio.StreamStreamCall[rpc_pb2.WatchRequest, rpc_pb2.WatchResponse]
-
-
-async def whole_response(call: Stream) -> rpc_pb2.WatchResponse:
+async def whole_response(call: Readable) -> rpc_pb2.WatchResponse:
     """The next response with its fragments joined; raises Unavailable at the stream's end.
 
     etcd never splits a revision over two responses, but a fragment may end anywhere."""

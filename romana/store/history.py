@@ -8,7 +8,7 @@ member may truly be behind), and only against what was known when the request wa
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-__all__ = ["Header", "History", "Mark"]
+__all__ = ["Epoch", "Header", "History", "Mark"]
 
 
 class Header(Protocol):
@@ -50,20 +50,27 @@ class Mark:
         return type(self)(self.cluster_id, max(self.raft_term, other.raft_term), max(self.revision, other.revision))
 
 
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What is known of the history when a request is sent."""
+
+    replaced: int
+    """How often the history was replaced by another."""
+    mark: Mark | None
+
+
 class History:
-    """The furthest mark seen, and how often the history was replaced by another."""
+    """The furthest mark seen of the present history."""
 
     def __init__(self) -> None:
-        self.mark: Mark | None = None
-        self.replaced = 0
+        self.now = Epoch(0, None)
 
-    def observe(self, sent: Mark | None, header: Header) -> None:
-        """Take in a linearizable answer; `sent` is what `mark` was when its request was sent."""
+    def observe(self, sent: Epoch, header: Header) -> None:
+        """Take in a linearizable answer; `sent` is what `now` was when its request was sent."""
+        if sent.replaced != self.now.replaced:
+            return  # it may be an answer of the old history; the next ones will tell
         seen = Mark.of(header)
-        if sent is not None and self.mark is not None and not sent.precedes(seen):
-            if self.mark.precedes(seen):
-                return  # another answer has told already
-            self.replaced += 1
-            self.mark = seen
+        if sent.mark is not None and not sent.mark.precedes(seen):
+            self.now = Epoch(sent.replaced + 1, seen)
         else:
-            self.mark = seen if self.mark is None else self.mark.joined(seen)
+            self.now = Epoch(sent.replaced, seen if self.now.mark is None else self.now.mark.joined(seen))

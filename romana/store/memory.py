@@ -1,7 +1,7 @@
 """The store in one process's memory, held to the same contract tests as etcd; for tests, which can also make it fail.
 
-Its faults are methods of their own: `fail` and `mend` (etcd away and back), `compact`, `restore` (etcd from a backup),
-`lose_next_answer` (an ambiguous write) and `expire_lease`.
+Its faults are methods of their own: `fail` and `mend` (etcd away and back), `restore` (etcd from a backup),
+`lose_next_answer` (an ambiguous write), `expire_lease`; and `write` and `forget` (compact), which work while it fails.
 """
 
 import asyncio
@@ -115,6 +115,15 @@ class MemoryStore:
         """End all watches; later calls raise Unavailable."""
         self._closed = True
         self._wake()
+
+    def write(self, ops: Sequence[Op]) -> TxnResult:
+        """A transaction of somebody else, who reaches the store even while it fails for us."""
+        return self._run([], ops, [])
+
+    def forget(self) -> None:
+        """Compact the whole history, even while the store fails for us; without effect when there is none."""
+        if self._state.compacted < self._state.revision:
+            self._state.compact(self._state.revision)
 
     def fail(self) -> None:
         """From now on calls raise Unavailable and watches wait."""

@@ -12,12 +12,20 @@ import grpc
 __all__ = ["EtcdServer"]
 
 START_TIMEOUT_S = 60.0
+# Its own connection, tried again soon: the socket is not there at first.
+CHANNEL_OPTIONS = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 30),
+    ("grpc.max_reconnect_backoff_ms", 100),
+)
 
 
 class EtcdServer:
     """One etcd of one member. Use it as a context manager; `kill`, `start`, `freeze`, `thaw` and `wipe` are its faults."""
 
-    def __init__(self) -> None:
+    def __init__(self, *options: str) -> None:
+        """`options` go to etcd's command line, as "--quota-backend-bytes=16777216"."""
+        self._options = options
         # A short path: a unix socket's address has 108 bytes at most (man 7 unix). etcd preallocates 128 MB in it.
         self.directory = Path(tempfile.mkdtemp(prefix="etcd-"))
         self._process: subprocess.Popen[bytes] | None = None
@@ -27,8 +35,22 @@ class EtcdServer:
         """Its gRPC target."""
         return f"unix:{self.directory}/client:0"
 
+    @property
+    def gate(self) -> str:
+        """Another gRPC target for it, which `shut_gate` makes unreachable for new connections; open at first."""
+        return f"unix:{self.directory}/gate"
+
+    def open_gate(self) -> None:
+        """Let clients of `gate` connect."""
+        (self.directory / "gate").symlink_to("client:0")
+
+    def shut_gate(self) -> None:
+        """Refuse clients of `gate` as if nothing listened; connections that stand are left."""
+        (self.directory / "gate").unlink()
+
     def __enter__(self) -> "EtcdServer":
         try:
+            self.open_gate()
             self.start()
         except BaseException:
             self.close()
@@ -44,9 +66,13 @@ class EtcdServer:
         client, peer = "unix://client:0", "unix://peer:0"
         options = ["--name=it", "--data-dir=data", f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
         options += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}", f"--initial-cluster=it={peer}"]
-        # Its data is thrown away: no fsync is worth waiting for, but 3.4 has no way to leave it out.
+        # One member elects itself; the default of 1 s is only waited for. The shortest lease is 1.5 times this, rounded up.
+        options += ["--heartbeat-interval=50", "--election-timeout=250"]
+        # After a SIGKILL the sockets are still there, and etcd 3.4 will not take them over.
+        for name in ("client:0", "peer:0"):
+            (self.directory / name).unlink(missing_ok=True)
         with (self.directory / "log").open("ab") as log:
-            command = ["etcd", *options, "--log-level=warn", "--logger=zap"]
+            command = ["etcd", *options, *self._options, "--log-level=warn", "--logger=zap"]
             self._process = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log)
         self._await_ready()
 
@@ -84,7 +110,7 @@ class EtcdServer:
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT_S
         process = self._process
-        with grpc.insecure_channel(self.target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        with grpc.insecure_channel(self.target, options=CHANNEL_OPTIONS) as channel:
             ready = grpc.channel_ready_future(channel)
             while process is not None and process.poll() is None and time.monotonic() < deadline:
                 try:
