@@ -1,0 +1,78 @@
+"""What every verb of the agent works with, and the steps that several of them share."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import ParamSpec, TypeVar
+
+from cni import wiring
+from cni.agent_ipam import Ipam
+from cni.agent_locks import Locks
+from cni.agent_pending import PendingReleases
+from cni.request import AttachmentId
+from romana.config import AgentConfig
+from romana.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
+from romana.names import host_interface
+
+__all__ = ["Names", "Parts"]
+
+log = logging.getLogger(__name__)
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+RELEASE_S = 2.0
+"""How long a DEL asks ipamd before it leaves the release to later: the runtime waits meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What an attachment is called in the kernel."""
+
+    host_interface: str
+    alias: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Made once, when the agent starts."""
+
+    node: str
+    config: AgentConfig
+    ipam: Ipam
+    pending: PendingReleases
+    locks: Locks
+    threads: Executor
+    """For everything that blocks: the kernel, the disk."""
+
+    def names(self, attachment: AttachmentId) -> Names:
+        """Names that follow from the attachment alone, so that DEL needs no memory."""
+        key = attachment
+        return Names(host_interface(self.node, key.conf, key.container_id, key.ifname), wiring.alias(attachment))
+
+    async def blocking(self, work: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        """What `work` returns, called on a worker thread."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: work(*args, **kwargs))
+
+    async def release_or_remember(self, attachment: AttachmentId) -> str:
+        """Have the address back at ipamd now, or, durably, later; tells which."""
+        try:
+            await self.release(attachment)
+        except Unavailable as err:
+            await self.blocking(self.pending.add, attachment)
+            log.warning("release is left to later", extra={"attachment": str(attachment), "error": str(err)})
+            return "pending"
+        return "released"
+
+    async def release(self, attachment: AttachmentId) -> None:
+        """Have the address back at ipamd now, and forget a pending release; raises Unavailable."""
+        try:
+            await self.ipam.release(attachment, RELEASE_S)
+        except (InvalidInput, NotFound, Refused) as err:  # ipamd would not have given it an address either
+            log.warning("release was refused", extra={"attachment": str(attachment), "error": str(err)})
+        except Conflict as err:
+            raise Unavailable(str(err)) from err
+        if await self.blocking(self.pending.has, attachment):
+            await self.blocking(self.pending.remove, attachment)

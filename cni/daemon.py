@@ -1,0 +1,93 @@
+"""`romana-agent`: the CNI agent of one node. `--config FILE` names the configuration (romana/config.py)."""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+from cni import plumbing
+from cni.agent import Agent
+from cni.agent_del import replay_pending
+from cni.agent_ipam import Ipam
+from cni.agent_locks import Locks
+from cni.agent_parts import Parts
+from cni.agent_pending import PendingReleases
+from cni.agent_server import AgentServer
+from romana import logs
+from romana.config import Config, load, read_boot_id
+from romana.errors import ConfigError
+from romana.rpc.client import Client
+
+__all__ = ["main", "run"]
+
+log = logging.getLogger(__name__)
+
+THREADS = 8
+"""Creating a veth pair holds the kernel's lock, so more threads would only wait for each other."""
+
+STOP_S = 20.0
+"""How long running calls may take to end after SIGTERM; ADDs are told to give up."""
+
+
+def main() -> None:
+    """Entry point of `romana-agent`."""
+    parser = argparse.ArgumentParser(prog="romana-agent", description="CNI agent of one node.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="configuration, TOML (default /etc/romana/config.toml)")
+    arguments = parser.parse_args()
+    try:
+        config = load(arguments.config)
+        logs.set_up(config.log.level)
+        asyncio.run(run(config))
+    except ConfigError as err:
+        sys.exit(f"romana-agent: {err}")
+
+
+async def run(config: Config) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    plumbing.prepare_node()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads:
+        async with Client(config.ipam.endpoints) as client:
+            await _serve(config, _parts(config, client, threads), stopping)
+
+
+def _parts(config: Config, client: Client, threads: Executor) -> Parts:
+    node = config.node.name or socket.gethostname()
+    return Parts(
+        node=node,
+        config=config.agent,
+        ipam=Ipam(client, node, read_boot_id()),
+        pending=PendingReleases(Path(config.agent.state_dir)),
+        locks=Locks(),
+        threads=threads,
+    )
+
+
+async def _serve(config: Config, parts: Parts, stopping: asyncio.Event) -> None:
+    server = AgentServer(Path(config.agent.socket), Agent(parts).answer)
+    await server.start()
+    replaying = asyncio.create_task(replay_pending(parts))
+    log.info("agent serves", extra={"node": parts.node, "socket": config.agent.socket})
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait({stopped, replaying}, return_when=asyncio.FIRST_COMPLETED)
+    parts.locks.abort_all("the agent is stopping")
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(STOP_S):
+            await server.stop()
+    await _end(stopped)
+    await _end(replaying)
+    log.info("agent stopped", extra={"node": parts.node})
+
+
+async def _end(task: "asyncio.Task[None] | asyncio.Task[bool]") -> None:
+    """Cancel a task; an error that had ended it is raised here."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

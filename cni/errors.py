@@ -1,0 +1,57 @@
+"""The error that a CNI answer is made of, and the codes that we give. Pure.
+
+CNI spec 1.1, section 5 "Error", reserves 1 to 99; our own begin at 100 and are part of our contract.
+"""
+
+from romana.errors import Exhausted, InvalidInput, Refused, RomanaError
+
+__all__ = [
+    "CHECK_FOUND",
+    "DECODING_FAILURE",
+    "EXHAUSTED",
+    "INCOMPATIBLE_VERSION",
+    "INTERFACE_EXISTS",
+    "INTERNAL",
+    "INVALID_CONFIG",
+    "INVALID_ENVIRONMENT",
+    "INVALID_NETNS",
+    "PLUMBING_FAILED",
+    "REFUSED",
+    "TRY_AGAIN",
+    "CniError",
+    "from_ipam",
+]
+
+INCOMPATIBLE_VERSION = 1
+INVALID_ENVIRONMENT = 4
+DECODING_FAILURE = 6
+INVALID_CONFIG = 7
+INVALID_NETNS = 8  # types.ErrInvalidNetNS of the Go library
+TRY_AGAIN = 11
+EXHAUSTED = 100
+REFUSED = 101
+CHECK_FOUND = 102
+INTERFACE_EXISTS = 103
+PLUMBING_FAILED = 104
+INTERNAL = 999
+
+
+class CniError(RomanaError):
+    """A call that fails: the runtime sees `code` and `msg`, and `details` says what to do."""
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        super().__init__(msg)
+        self.code = code
+        self.msg = msg
+        self.details = details
+
+
+def from_ipam(err: RomanaError) -> CniError:
+    """What to tell the runtime about an error of ipamd's."""
+    if isinstance(err, Exhausted):
+        return CniError(EXHAUSTED, str(err), "add addresses to the topology, or delete pods on this node")
+    if isinstance(err, Refused):
+        return CniError(REFUSED, str(err), "compare the node's labels with the topology: romana topology show")
+    if isinstance(err, InvalidInput):
+        return CniError(INVALID_CONFIG, str(err))
+    return CniError(TRY_AGAIN, str(err), "try again later")

@@ -1,0 +1,84 @@
+"""Results and errors as the runtime reads them, in every version of the specification. Pure.
+
+CNI spec 1.1, section 5 "Result types"; the older shapes: SPEC.md of 0.2.0, 0.3.1, 0.4.0 and 1.0.0.
+"""
+
+import json
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from typing import Any
+
+from cni.errors import CniError
+from cni.netconf import NetConf
+from romana.names import GATEWAY_IPV4
+
+__all__ = ["Attached", "error_document", "result_document"]
+
+DEFAULT_ROUTE = "0.0.0.0/0"
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What an ADD made: both ends of the veth pair and the pod's addresses."""
+
+    host_interface: str
+    host_mac: str
+    pod_interface: str
+    pod_mac: str
+    netns: str
+    mtu_bytes: int
+    addresses: tuple[IPv4Interface, ...]
+
+
+def result_document(conf: NetConf, attached: Attached) -> bytes:
+    """The JSON document for the configuration's version; its `cniVersion` is never another one."""
+    if not conf.at_least("0.3.0"):
+        return _dump(_document_0_2(conf, attached))
+    document: dict[str, Any] = {
+        "cniVersion": conf.version,
+        "interfaces": _interfaces(conf, attached),
+        "ips": [_ip(conf, address) for address in attached.addresses],
+        "routes": [{"dst": DEFAULT_ROUTE, "gw": GATEWAY_IPV4}],
+    }
+    if conf.dns or not conf.at_least("1.0.0"):
+        document["dns"] = dict(conf.dns)
+    return _dump(document)
+
+
+def error_document(version: str, err: CniError) -> bytes:
+    """The JSON document of a failed call; without `details` when there are none."""
+    document: dict[str, Any] = {"cniVersion": version, "code": err.code, "msg": err.msg}
+    if err.details:
+        document["details"] = err.details
+    return _dump(document)
+
+
+def _document_0_2(conf: NetConf, attached: Attached) -> dict[str, Any]:
+    """0.1.0 and 0.2.0 know one address per family and no interfaces."""
+    ip4 = {
+        "ip": str(attached.addresses[0]),
+        "gateway": GATEWAY_IPV4,
+        "routes": [{"dst": DEFAULT_ROUTE, "gw": GATEWAY_IPV4}],
+    }
+    return {"cniVersion": conf.version, "ip4": ip4, "dns": dict(conf.dns)}
+
+
+def _interfaces(conf: NetConf, attached: Attached) -> list[dict[str, Any]]:
+    """The host's end first, then the pod's: `ips[].interface` is 1."""
+    found: list[dict[str, Any]] = [
+        {"name": attached.host_interface, "mac": attached.host_mac},
+        {"name": attached.pod_interface, "mac": attached.pod_mac, "sandbox": attached.netns},
+    ]
+    if conf.at_least("1.1.0"):
+        for interface in found:
+            interface["mtu"] = attached.mtu_bytes
+    return found
+
+
+def _ip(conf: NetConf, address: IPv4Interface) -> dict[str, Any]:
+    version = {} if conf.at_least("1.0.0") else {"version": "4"}
+    return {**version, "interface": 1, "address": str(address), "gateway": GATEWAY_IPV4}
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return json.dumps(document).encode() + b"\n"

@@ -1,0 +1,172 @@
+"""Messages about addresses, routes and neighbours, and these read back. Pure. IPv4 for now.
+
+Sources: man 7 rtnetlink, linux/rtnetlink.h, linux/if_addr.h, linux/neighbour.h.
+"""
+
+import struct
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+from romana.netlink.links import parse_mac
+from romana.netlink.wire import (
+    AF_INET,
+    APPEND,
+    CREATE,
+    DUMP,
+    EXCL,
+    REPLACE,
+    Message,
+    Reply,
+    attribute,
+    parse_attributes,
+    u32,
+)
+
+__all__ = [
+    "PERMANENT",
+    "SCOPE_LINK",
+    "Neighbour",
+    "Route",
+    "add_address",
+    "add_neighbour",
+    "add_route",
+    "dump_addresses",
+    "dump_routes",
+    "get_neighbour",
+    "get_route",
+    "parse_address",
+    "parse_neighbour",
+    "parse_route",
+]
+
+# linux/rtnetlink.h
+RTM_NEWADDR, RTM_GETADDR = 20, 22
+RTM_NEWROUTE, RTM_GETROUTE = 24, 26
+RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH = 1, 4, 5, 9
+TABLE_MAIN = 254
+PROTOCOL_BOOT = 3
+SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
+TYPE_UNICAST = 1
+RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table that decides, not with the resolved route
+
+IFA_ADDRESS, IFA_LOCAL = 1, 2  # linux/if_addr.h
+NDA_DST, NDA_LLADDR = 1, 2  # linux/neighbour.h
+PERMANENT = 0x80  # NUD_PERMANENT, linux/neighbour.h
+
+_IFADDR = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_RTMSG = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_NDMSG = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """An IPv4 route as the kernel has it; of a multipath route the first hop."""
+
+    destination: IPv4Network
+    gateway: IPv4Address | None
+    interface: int
+    protocol: int
+    table: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An IPv4 neighbour entry."""
+
+    ip: IPv4Address
+    interface: int
+    mac: str
+    state: int
+
+
+def add_address(index: int, address: IPv4Interface) -> Message:
+    """Gives an interface an address; fails when it has it already."""
+    payload = _IFADDR.pack(AF_INET, address.network.prefixlen, 0, SCOPE_UNIVERSE, index)
+    payload += attribute(IFA_LOCAL, address.ip.packed) + attribute(IFA_ADDRESS, address.ip.packed)
+    return Message(f"add address {address}", RTM_NEWADDR, CREATE | EXCL, payload)
+
+
+def add_route(
+    destination: IPv4Network,
+    interface: int,
+    *,
+    gateway: IPv4Address | None = None,
+    protocol: int = PROTOCOL_BOOT,
+    append: bool = False,
+) -> Message:
+    """Adds a route in table main; one that stands there is an error, or, with `append`, keeps its precedence."""
+    scope = SCOPE_LINK if gateway is None else SCOPE_UNIVERSE
+    payload = _RTMSG.pack(AF_INET, destination.prefixlen, 0, 0, TABLE_MAIN, protocol, scope, TYPE_UNICAST, 0)
+    if destination.prefixlen:
+        payload += attribute(RTA_DST, destination.network_address.packed)
+    if gateway is not None:
+        payload += attribute(RTA_GATEWAY, gateway.packed)
+    payload += attribute(RTA_OIF, u32(interface))
+    way = f"via {gateway}" if gateway else f"on interface {interface}"
+    return Message(f"add route {destination} {way}", RTM_NEWROUTE, CREATE | (APPEND if append else EXCL), payload)
+
+
+def add_neighbour(ip: IPv4Address, interface: int, mac: str) -> Message:
+    """Sets a permanent neighbour entry, whatever stood there."""
+    payload = _NDMSG.pack(AF_INET, interface, PERMANENT, 0, 0)
+    payload += attribute(NDA_DST, ip.packed) + attribute(NDA_LLADDR, parse_mac(mac))
+    return Message(f"set neighbour {ip} to {mac}", RTM_NEWNEIGH, CREATE | REPLACE, payload)
+
+
+def dump_addresses() -> Message:
+    """Asks for all IPv4 addresses."""
+    return Message("list addresses", RTM_GETADDR, DUMP, _IFADDR.pack(AF_INET, 0, 0, 0, 0))
+
+
+def dump_routes() -> Message:
+    """Asks for all IPv4 routes of all tables."""
+    return Message("list routes", RTM_GETROUTE, DUMP, _RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def get_route(ip: IPv4Address) -> Message:
+    """Asks which entry of the routing tables decides for a packet to `ip`."""
+    payload = _RTMSG.pack(AF_INET, 32, 0, 0, 0, 0, 0, 0, RTM_F_FIB_MATCH) + attribute(RTA_DST, ip.packed)
+    return Message(f"look up the route to {ip}", RTM_GETROUTE, 0, payload)
+
+
+def get_neighbour(ip: IPv4Address, interface: int) -> Message:
+    """Asks for one neighbour entry (Linux 5.0 and later); ENOENT when it is not there."""
+    payload = _NDMSG.pack(AF_INET, interface, 0, 0, 0) + attribute(NDA_DST, ip.packed)
+    return Message(f"look up neighbour {ip}", RTM_GETNEIGH, 0, payload)
+
+
+def parse_address(reply: Reply) -> tuple[int, IPv4Interface]:
+    """Index of the interface, and its address, of an RTM_NEWADDR."""
+    _, prefix, _, _, index = _IFADDR.unpack_from(reply.payload)
+    found = parse_attributes(reply.payload[_IFADDR.size :])
+    return index, IPv4Interface((found.get(IFA_LOCAL) or found[IFA_ADDRESS], prefix))
+
+
+def parse_route(reply: Reply) -> Route:
+    """The route in an RTM_NEWROUTE."""
+    _, prefix, _, _, table, protocol, _, _, _ = _RTMSG.unpack_from(reply.payload)
+    found = parse_attributes(reply.payload[_RTMSG.size :])
+    interface = _u32(found.get(RTA_OIF))
+    hops = found.get(RTA_MULTIPATH)
+    if hops and len(hops) >= 8:
+        interface = struct.unpack_from("=i", hops, 4)[0]  # struct rtnexthop: length, flags, hops, index
+    gateway = found.get(RTA_GATEWAY)
+    return Route(
+        destination=IPv4Network((found.get(RTA_DST, bytes(4)), prefix)),
+        gateway=IPv4Address(gateway) if gateway else None,
+        interface=interface,
+        protocol=protocol,
+        table=table,
+    )
+
+
+def parse_neighbour(reply: Reply) -> Neighbour:
+    """The entry in an RTM_NEWNEIGH."""
+    _, interface, state, _, _ = _NDMSG.unpack_from(reply.payload)
+    found = parse_attributes(reply.payload[_NDMSG.size :])
+    return Neighbour(IPv4Address(found.get(NDA_DST, bytes(4))), interface, found.get(NDA_LLADDR, b"").hex(":"), state)
+
+
+def _u32(value: bytes | None) -> int:
+    return struct.unpack("=I", value)[0] if value else 0

@@ -1,0 +1,113 @@
+"""An ipamd in memory that behaves: idempotent by attachment, refuses unknown nodes and pods, and can be made to fail."""
+
+import asyncio
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network
+
+import grpc
+
+from romana.errors import Exhausted, NotFound, RomanaError
+from romana.names import host_interface
+from romana.rpc.server import new_server, start
+from romana.v1 import ipam_pb2, node_pb2, store_pb2
+from romana.v1.ipam_pb2_grpc import IpamServicer, add_IpamServicer_to_server
+
+Key = tuple[str, str, str, str]
+
+
+@dataclass
+class FakeIpamd:
+    """State and levers; `listen` serves it. `failures` are raised, one a call, before anything is done."""
+
+    node: str = "node-1"
+    addresses: tuple[str, ...] = ("198.18.0.2",)
+    network: IPv4Network = field(default_factory=lambda: IPv4Network("10.40.0.0/28"))
+    pods: set[tuple[str, str]] = field(default_factory=set)
+    held: dict[Key, str] = field(default_factory=dict)
+    free: list[str] = field(default_factory=list)
+    failures: dict[str, list[RomanaError]] = field(default_factory=dict)
+    delay_s: dict[str, float] = field(default_factory=dict)
+    calls: list[tuple[str, Key]] = field(default_factory=list)
+    requests: list[ipam_pb2.AllocateRequest] = field(default_factory=list)
+    known: bool = True
+    _server: "grpc.aio.Server | None" = None
+
+    def __post_init__(self) -> None:
+        self.free = [str(ip) for ip in self.network.hosts()]
+
+    async def listen(self, target: str) -> None:
+        """Serve on a gRPC address."""
+        self._server, health = new_server(["romana.v1.Ipam"])
+        add_IpamServicer_to_server(_Ipam(self), self._server)
+        self._server.add_generic_rpc_handlers((_topology(self),))
+        await start(self._server, [target])
+        await health.set(serving=True)
+
+    async def stop(self) -> None:
+        """Go away, state and all levers kept: `listen` again to come back."""
+        if self._server:
+            await self._server.stop(None)
+            self._server = None
+
+    async def enter(self, method: str, key: Key) -> None:
+        """What every call does first."""
+        self.calls.append((method, key))
+        await asyncio.sleep(self.delay_s.get(method, 0))
+        if self.failures.get(method):
+            raise self.failures[method].pop(0)
+
+
+def key_of(attachment: store_pb2.AttachmentKey) -> Key:
+    """A key that can be hashed."""
+    return attachment.node, attachment.conf, attachment.container_id, attachment.ifname
+
+
+class _Ipam(IpamServicer):
+    def __init__(self, fake: FakeIpamd) -> None:
+        self._fake = fake
+
+    async def Allocate(self, request: ipam_pb2.AllocateRequest, context: object) -> ipam_pb2.AllocateResponse:  # noqa: N802
+        fake, key = self._fake, key_of(request.attachment)
+        await fake.enter("Allocate", key)
+        fake.requests.append(request)
+        if request.HasField("pod") and (request.pod.namespace, request.pod.name) not in fake.pods:
+            raise NotFound(f"pod {request.pod.namespace}/{request.pod.name} is not in the store")
+        existing = key in fake.held
+        if not existing and not fake.free:
+            raise Exhausted(f"no address left in {fake.network}")
+        ip = fake.held.setdefault(key, fake.held.get(key) or fake.free.pop(0))
+        address = store_pb2.AssignedAddress(network="pods", ip=ip, block=str(fake.network))
+        name = host_interface(*key)
+        return ipam_pb2.AllocateResponse(addresses=[address], host_interface=name, revision=7, existing=existing)
+
+    async def Release(self, request: ipam_pb2.ReleaseRequest, context: object) -> ipam_pb2.ReleaseResponse:  # noqa: N802
+        key = key_of(request.attachment)
+        await self._fake.enter("Release", key)
+        ip = self._fake.held.pop(key, None)
+        if ip:
+            self._fake.free.append(ip)
+        return ipam_pb2.ReleaseResponse(released=ip is not None)
+
+    async def Lookup(self, request: ipam_pb2.LookupRequest, context: object) -> ipam_pb2.LookupResponse:  # noqa: N802
+        await self._fake.enter("Lookup", ("", "", "", ""))
+        for key, ip in self._fake.held.items():
+            if ip == request.ip:
+                node, conf, container_id, ifname = key
+                attachment = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
+                return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_HELD, attachment=attachment)
+        return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_FREE)
+
+
+def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
+    """GetNode alone: the agent calls no other method."""
+
+    async def get_node(request: node_pb2.GetNodeRequest, context: object) -> node_pb2.GetNodeResponse:
+        await fake.enter("GetNode", (request.name, "", "", ""))
+        if not fake.known or request.name != fake.node:
+            raise NotFound(f"there is no node {request.name}")
+        return node_pb2.GetNodeResponse(node=store_pb2.Node(name=fake.node, uid="uid-1", addresses=fake.addresses))
+
+    method = grpc.unary_unary_rpc_method_handler(
+        get_node, node_pb2.GetNodeRequest.FromString, node_pb2.GetNodeResponse.SerializeToString
+    )
+    return grpc.method_handlers_generic_handler("romana.v1.Topology", {"GetNode": method})
