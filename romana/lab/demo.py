@@ -146,7 +146,8 @@ def _clear_dead_demos(say: Say) -> None:
         pid = name.removeprefix(PREFIX)
         if name.startswith(PREFIX) and pid.isdigit() and not Path(f"/proc/{pid}").exists():
             say(f"removing {name}, left behind by a demo that was killed")
-            take_down(name)
+            with record.locked(name):
+                take_down(name)
 
 
 def _last_words(lab: LabSpec) -> str:

@@ -1,10 +1,11 @@
 """What a lab says of itself: the JSON of `lab up` and `lab status` (docs/architecture.md, "Lab")."""
 
+import json
 from typing import Any
 
 from romana.lab import namespaces, processes
 from romana.lab.pods import PodRecord, records
-from romana.lab.spec import CONTROL, FABRIC, LabSpec, NodeSpec
+from romana.lab.spec import CONTROL, FABRIC, REFUSED, LabSpec, NodeSpec
 
 __all__ = ["describe", "describe_pod", "missing_processes"]
 
@@ -12,12 +13,13 @@ __all__ = ["describe", "describe_pod", "missing_processes"]
 def describe(lab: LabSpec) -> dict[str, Any]:
     """Paths, endpoints and the pids of this moment; a pid is null while its process is being started again."""
     pids = processes.read_all(lab)
+    refused = _refused(lab)
     return {
         "name": lab.name,
         "etcd": [lab.etcd_endpoint],
         "ipam": lab.ipam_endpoint,
         "config": str(lab.config),
-        "nodes": [_node(lab, node, pids) for node in lab.nodes],
+        "nodes": [{**_node(lab, node, pids), "refused": refused.get(node.name)} for node in lab.nodes],
         "control": {
             "netns": str(namespaces.netns_path(lab.netns(CONTROL))),
             "pids": {name: pids.get(name) for name in ("etcd", "ipamd", "supervisor")},
@@ -39,6 +41,11 @@ def describe_pod(pod: PodRecord) -> dict[str, Any]:
         "container_id": pod.container_id,
         "cni_result": pod.cni_result,
     }
+
+
+def _refused(lab: LabSpec) -> dict[str, str]:
+    path = lab.run / REFUSED
+    return dict(json.loads(path.read_text())) if path.exists() else {}
 
 
 def _node(lab: LabSpec, node: NodeSpec, pids: dict[str, int]) -> dict[str, Any]:

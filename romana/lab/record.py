@@ -2,9 +2,11 @@
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from romana.errors import NotFound
 from romana.lab.processes import write_atomically
@@ -47,8 +49,23 @@ def forget(name: str) -> None:
 
 @contextmanager
 def locked(name: str) -> Iterator[None]:
-    """Hold the lab for one `up` or `down` at a time; others wait."""
+    """Hold the lab for one `up` or `down` at a time; others wait. The lock's file goes with the lab."""
     RUN_ROOT.mkdir(parents=True, exist_ok=True)
-    with (RUN_ROOT / f".{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    path = RUN_ROOT / f".{name}.lock"
+    with _held(path):
+        try:
+            yield
+        finally:
+            if find(name) is None:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    while True:
+        with path.open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Whoever held it before may have removed the file: then the lock is on nothing, and another may hold a new file.
+            if path.exists() and path.stat().st_ino == os.fstat(lock.fileno()).st_ino:
+                yield
+                return

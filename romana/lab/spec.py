@@ -22,6 +22,8 @@ FABRIC_NET = IPv4Network("192.0.2.0/24")
 FABRIC = "tor"
 CONTROL = "ctl"
 POD_PREFIX = "pod-"
+REFUSED = "refused.json"
+"""File of a lab: the nodes that the topology has no group for, name -> reason."""
 FIRST_NODE = 11
 NODES_MAX = 200  # leaves the end of the /24 for whoever wants to add something by hand
 LAB_NAME_MAX = 20  # a unix socket's path has at most 107 bytes, unix(7); ours stay under 80

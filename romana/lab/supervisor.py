@@ -35,11 +35,11 @@ async def _keep(lab: LabSpec, spec: ProcessSpec) -> None:
     while True:
         running = processes.read_one(lab, spec.id) or processes.spawn(lab, spec)
         began = time.monotonic()
-        log.info("process runs", extra={"process": spec.id, "pid": running.pid})
+        log.info("process runs", extra={"id": spec.id, "pid": running.pid})
         await _ended(running.pid)
         _reap(running.pid)
         pause = PAUSE_FIRST_S if time.monotonic() - began > YOUNG_S else min(pause * 2, PAUSE_MAX_S)
-        log.warning("process died; starting it again", extra={"process": spec.id, "pid": running.pid, "pause_s": pause})
+        log.warning("process died; starting it again", extra={"id": spec.id, "pid": running.pid, "pause_s": pause})
         await asyncio.sleep(pause)
 
 

@@ -1,21 +1,21 @@
 """Brings a lab up, step by step, each one safe to repeat: `up` after a killed `up` finishes it."""
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from cni.install import install
-
 from romana import keys
-from romana.errors import ConfigError, NotFound, Unavailable
+from romana.errors import ConfigError, NotFound, Refused, Unavailable
 from romana.lab import namespaces, processes, record
-from romana.lab.spec import CONTROL, LabSpec
+from romana.lab.spec import CONTROL, REFUSED, LabSpec
 from romana.lab.supervisor import GUARD
 from romana.objects.pods import BUILT_IN_NAMESPACES, ensure_namespace
 from romana.rpc.client import Client
@@ -67,13 +67,15 @@ async def bring_up(lab: LabSpec, topology: bytes, say: Progress) -> None:
     await asyncio.to_thread(namespaces.ensure_fabric, lab)
     done(f"namespaces: {lab.netns('tor')}, {lab.netns(CONTROL)}, {', '.join(lab.netns(node.name) for node in lab.nodes)}")
     _start_supervisor(lab)
-    await _apply(lab, topology)
+    refused = await _apply(lab, topology)
     done("etcd and ipamd answer; topology applied, nodes added")
+    for name, reason in refused.items():
+        done(f"{name} stays outside the cluster: {reason}")
     for node in lab.nodes:
         await _wait_for_agent(lab, node.name)
-        install(lab.cni_bin_dir(node.name), lab.cni_conf_dir(node.name), lab.agent_socket(node.name))
+        install(lab.cni_bin_dir(node.name), lab.cni_conf_dir(node.name), str(lab.agent_socket(node.name)))
     done("agents answer; CNI programs and configurations installed")
-    await _wait_for_routes(lab)
+    await _wait_for_routes(lab, [node.name for node in lab.nodes if node.name not in refused])
     done("routes are in the kernel of every node")
 
 
@@ -99,7 +101,8 @@ def _start_supervisor(lab: LabSpec) -> None:
     processes.record(lab, "guard", guard.pid)
 
 
-async def _apply(lab: LabSpec, topology: bytes) -> None:
+async def _apply(lab: LabSpec, topology: bytes) -> dict[str, str]:
+    """Put the topology in force and add the nodes; gives those that it has no group for, with the reason."""
     store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
     try:
         for name in BUILT_IN_NAMESPACES:
@@ -109,9 +112,14 @@ async def _apply(lab: LabSpec, topology: bytes) -> None:
     async with Client([lab.ipam_endpoint]) as client:
         request = ApplyRequest(document=topology)
         await client.call(lambda channel, left: TopologyStub(channel).Apply(request, timeout=left), READY_TIMEOUT_S)
+        refused: dict[str, str] = {}
         for node in lab.nodes:
-            add = AddNodeRequest(name=node.name, addresses=[str(node.address)], labels=node.labels)
-            await _add_node(client, add)
+            try:
+                await _add_node(client, AddNodeRequest(name=node.name, addresses=[str(node.address)], labels=node.labels))
+            except Refused as err:
+                refused[node.name] = str(err)
+    processes.write_atomically(lab.run / REFUSED, json.dumps(refused))
+    return refused
 
 
 async def _add_node(client: Client, request: AddNodeRequest) -> None:
@@ -133,16 +141,16 @@ async def _wait_for_agent(lab: LabSpec, node: str) -> None:
     await _until(answers, f"the agent of {node} does not answer on {path}; see {lab.run}/log/agent@{node}.log")
 
 
-async def _wait_for_routes(lab: LabSpec) -> None:
-    """Wait for every node's routed to say that all blocks there are now are in its kernel."""
+async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> None:
+    """Wait for the routed of each of these nodes to say what it has in its kernel."""
     store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
     try:
-        for node in lab.nodes:
+        for name in nodes:
 
-            async def reports(name: str = node.name) -> bool:
+            async def reports(name: str = name) -> bool:
                 return await store.get(keys.receipt(name, "routed")) is not None
 
-            await _until(reports, f"routed of {node.name} reports nothing; see {lab.run}/log/routed@{node.name}.log")
+            await _until(reports, f"routed of {name} reports nothing; see {lab.run}/log/routed@{name}.log")
     finally:
         await store.close()
 

@@ -1,0 +1,103 @@
+"""The command line against a lab: answers, exit codes, and errors that name field, value and way out."""
+
+import json
+
+import pytest
+
+from tests.e2e.conftest import ROMANA, Lab, run
+
+pytestmark = [pytest.mark.e2e]
+
+
+def test_status_has_evidence_for_every_component(lab: Lab) -> None:
+    done = lab.romana("status", "--wait", "-o", "json")
+    assert done.code == 0, done.out
+    checks = {check["id"]: check for check in done.json["checks"]}
+    assert set(checks) == {"etcd", "ipamd", "topology", "nodes", "routed on node-1", "routed on node-2", "routed on node-3"}
+    assert all(check["evidence"] for check in checks.values())
+
+
+def test_show_gives_back_what_can_be_applied_again(lab: Lab) -> None:
+    shown = lab.romana("topology", "show", "-o", "json").json
+    done = lab.romana("topology", "apply", "-", "-o", "json", stdin=json.dumps(shown["document"]))
+    assert done.code == 0, done.err
+    assert done.json["changed"] is False
+    assert done.json["generation"] == shown["generation"]
+    assert lab.romana("topology", "show").out.count("10.40.0.0/16") == 1
+
+
+def test_a_wrong_document_is_refused_with_every_path_and_changes_nothing(lab: Lab) -> None:
+    wrong = {"networks": [{"name": "a", "cidr": "10.0.0.1/8", "blok_mask": 29}], "topologies": [{"networks": ["b"], "map": []}]}
+    before = lab.romana("topology", "show", "-o", "json").json
+    checked = lab.romana("topology", "check", "-", stdin=json.dumps(wrong))
+    applied = lab.romana("topology", "apply", "-", stdin=json.dumps(wrong))
+    assert (checked.code, applied.code) == (1, 4)
+    for text in (checked.err, applied.err):
+        assert "networks[0].cidr" in text
+        assert "block_mask" in text
+        assert "topologies[0]" in text
+    assert lab.romana("topology", "show", "-o", "json").json == before
+
+
+def test_a_document_that_would_strand_a_live_address_is_refused(lab: Lab) -> None:
+    pod = lab.add_pod("anchor", "node-1")
+    other = {
+        "networks": [{"name": "pods", "cidr": "10.99.0.0/16"}],
+        "topologies": [{"networks": ["pods"], "map": [{"name": "g", "groups": []}]}],
+    }
+    done = lab.romana("topology", "apply", "-", stdin=json.dumps(other))
+    assert done.code == 4
+    assert "10.40." in done.err
+    assert lab.romana("ipam", "who", pod["ips"][0], "-o", "json").json["state"] == "held"
+    assert lab.delete_pod("anchor").code == 0
+
+
+def test_nodes_are_listed_shown_and_added_again_without_change(lab: Lab) -> None:
+    (first, *_) = lab.romana("node", "list", "-o", "json").json["nodes"]
+    again = lab.romana("node", "add", first["name"], "--address", first["addresses"][0], "-o", "json")
+    assert again.json["changed"] is False
+    shown = lab.romana("node", "show", "node-1", "-o", "json").json
+    assert shown["uid"] == first["uid"]
+    assert shown["blocks"]
+    assert lab.romana("node", "show", "nobody").code == 1
+    taken = lab.romana("node", "add", "thief", "--address", first["addresses"][0])
+    assert taken.code == 4
+    assert first["name"] in taken.err
+
+
+def test_addresses_outside_free_and_malformed_are_told_apart(lab: Lab) -> None:
+    outside = lab.romana("ipam", "who", "192.0.2.99", "-o", "json")
+    assert (outside.code, outside.json["state"]) == (1, "outside")
+    assert lab.romana("ipam", "who", "10.40.255.255", "-o", "json").json["state"] == "unclaimed"
+    malformed = lab.romana("ipam", "who", "10.40.0")
+    assert malformed.code == 4
+    assert "10.40.0" in malformed.err
+
+
+def test_etcd_or_ipamd_away_is_exit_code_3_with_the_endpoint() -> None:
+    environ = {"ROMANA_IPAM_ENDPOINTS": "unix:/nonexistent/ipamd", "ROMANA_ETCD_ENDPOINTS": "unix:/nonexistent/etcd"}
+    done = run([ROMANA, "node", "list"], environ=environ)
+    assert (done.code, "unix:/nonexistent/ipamd" in done.err) == (3, True)
+    done = run([ROMANA, "block", "list"], environ=environ)
+    assert (done.code, "unix:/nonexistent/etcd" in done.err) == (3, True)
+
+
+def test_a_wrong_configuration_names_every_fault_and_is_exit_code_2() -> None:
+    done = run([ROMANA, "config", "check"], environ={"ROMANA_IPAM_INSECURE": "maybe", "ROMANA_AGENT_MTU": "big"})
+    assert done.code == 2
+    assert "ROMANA_IPAM_INSECURE" in done.err
+    assert "ROMANA_AGENT_MTU" in done.err
+
+
+def test_wrong_usage_is_exit_code_2() -> None:
+    assert run([ROMANA, "topology", "aply", "x"]).code == 2
+    assert run([ROMANA, "node", "add", "x"]).code == 2
+
+
+def test_what_is_not_there_is_named_with_what_is(lab: Lab) -> None:
+    done = run([ROMANA, "lab", "status", "--name", "nosuchlab"])
+    assert done.code == 1
+    assert lab.name in done.err
+    done = run([ROMANA, "lab", "pod", "add", "x", "--lab", lab.name, "--node", "node-9"])
+    assert done.code == 4
+    assert "node-1" in done.err

@@ -1,0 +1,44 @@
+"""`./dev demo` as a newcomer runs it: twice at once, and after one that was killed."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import ROMANA
+
+pytestmark = [pytest.mark.e2e]
+
+
+def start() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [ROMANA, "lab", "demo"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def leftovers(pid: int) -> list[str]:
+    return [str(path) for root in ("/run/netns", "/run/romana-lab") for path in Path(root).glob(f"demo-{pid}*")]
+
+
+@pytest.mark.timeout(180)
+def test_two_demos_at_once_work_and_clear_away_one_that_was_killed() -> None:
+    killed = start()
+    assert killed.stdout is not None
+    for line in killed.stdout:
+        if line.startswith("2."):
+            break
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    killed.stdout.close()
+    assert leftovers(killed.pid)
+    demos = [start(), start()]
+    outputs = [demo.communicate(timeout=170)[0] for demo in demos]
+    assert [demo.returncode for demo in demos] == [0, 0], "\n".join(outputs)
+    for demo, output in zip(demos, outputs, strict=True):
+        assert "Every packet did what it should" in output
+        assert " 0 lost" in output
+        assert "What to try next" in output
+        assert leftovers(demo.pid) == []
+    assert leftovers(killed.pid) == []
