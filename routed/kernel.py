@@ -61,7 +61,8 @@ class Kernel:
                     elif not (err.code in GONE and isinstance(op, Delete)):
                         problems.append(_refused(op, err))
             foreign = await self._in_place_of(ipr, blocked)
-        return (*problems, *(_conflict(route, foreign.get(_place(route))) for route in blocked))
+        conflicts = (_conflict(route, foreign.get(_place(route))) for route in blocked)
+        return (*problems, *(problem for problem in conflicts if problem is not None))
 
     async def close(self) -> None:
         """Close the socket; the routes stay."""
@@ -135,6 +136,8 @@ def _refused(op: Op, err: NetlinkError) -> Problem:
     return Problem("route-apply-failed", f"{op_text(op)}: {err.args[1]} ({code})")
 
 
-def _conflict(ours: Installed, found: KernelRoute | None) -> Problem:
+def _conflict(ours: Installed, found: KernelRoute | None) -> Problem | None:
+    if found is not None and (found.route, found.protocol) == (ours, ROUTE_PROTOCOL_ROUTED):
+        return None  # ours, and right: the dump that the plan rests on had missed it
     theirs = route_text(found.route, found.protocol) if found else "one that is gone again"
     return Problem("route-conflict", f"a foreign route is in the place of {route_text(ours)} and stays: {theirs}")

@@ -1,7 +1,7 @@
 """What to change in the kernel to get from what is there to what should be. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from routed.model import Add, Delete, Installed, Network, Op, Replace, Route, metric
 
@@ -32,7 +32,7 @@ def plan_routes(desired: Iterable[Route], observed: Iterable[Installed]) -> tupl
         if wanted not in there:
             puts.append(Replace(route, there[0]) if there else Add(route))
             there = there[1:]
-        deletes += [Delete(old) for old in _without(there, wanted)]
+        deletes += [Delete(old) for old in there if old != wanted]
     deletes += [Delete(old) for left in at.values() for old in left]
     return (*sorted(puts, key=_order), *sorted(deletes, key=_order))
 
@@ -41,19 +41,15 @@ _Slot = tuple[Network, int, int]
 
 
 def _by_slot(observed: Iterable[Installed]) -> dict[_Slot, list[Installed]]:
-    """By what the kernel takes for one and the same route: destination, metric and TOS (fib_find_alias, net/ipv4/fib_trie.c)."""
+    """By what the kernel takes for one and the same route: destination, metric and TOS (fib_find_alias, net/ipv4/fib_trie.c).
+
+    Seen twice is there once: a dump of IPv6 routes that others change meanwhile may repeat some (inet6_dump_fib,
+    net/ipv6/ip6_fib.c), and a delete of the second sight would take the right route away.
+    """
     at: defaultdict[_Slot, list[Installed]] = defaultdict(list)
-    for old in observed:
+    for old in dict.fromkeys(observed):
         at[old.destination, old.metric, old.tos].append(old)
     return at
-
-
-def _without(there: Sequence[Installed], wanted: Installed) -> list[Installed]:
-    """All but one that is as wanted."""
-    left = list(there)
-    if wanted in left:
-        left.remove(wanted)
-    return left
 
 
 def _order(op: Op) -> tuple[int, int, int]:

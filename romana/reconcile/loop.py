@@ -88,12 +88,8 @@ async def _with_sources(
             await event.wait()
         await act()
 
-    actor = asyncio.create_task(acting(), name="sync")
-    followers = [
-        asyncio.create_task(_follow(source, event, changed, pace), name=source.name)
-        for source, event in zip(sources, whole, strict=True)
-    ]
-    tasks = [actor, *followers]
+    following = [_follow(source, event, changed, pace) for source, event in zip(sources, whole, strict=True)]
+    tasks = [asyncio.create_task(each) for each in (acting(), *following)]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -117,9 +113,8 @@ async def _follow(source: Source, whole: asyncio.Event, changed: asyncio.Event, 
             raise
         except RomanaError as err:
             failures += 1
-            delay_s = pace.delay_s(failures)
-            log.warning("watch failed", extra={"source": source.name, "error": str(err), "retry_s": round(delay_s, 3)})
-            await asyncio.sleep(delay_s)
+            log.warning("watch failed, will retry", extra={"source": source.name, "error": str(err), "attempt": failures})
+            await asyncio.sleep(pace.delay_s(failures))
 
 
 async def _sync_for_ever(name: str, sync: Sync, changed: asyncio.Event, pace: Pace) -> None:
@@ -129,8 +124,7 @@ async def _sync_for_ever(name: str, sync: Sync, changed: asyncio.Event, pace: Pa
         changed.clear()
         began = clock()
         failures = 0 if await _attempt(name, sync, failures + 1) else failures + 1
-        rest_s = max(pace.rest_s, clock() - began, pace.backoff_s if failures else 0)
-        await asyncio.sleep(rest_s)
+        await asyncio.sleep(max(pace.rest_s, clock() - began, pace.backoff_s if failures else 0))
         await _wait(changed, pace.delay_s(failures) if failures else pace.resync_s)
 
 

@@ -95,6 +95,16 @@ def test_add_over_an_existing_route_is_a_conflict(play: Callable[[Scenario], Non
     play(scenario)
 
 
+def test_add_of_what_is_there_already_as_wanted_is_no_conflict(play: Callable[[Scenario], None]) -> None:
+    async def scenario(table: Table) -> None:
+        wanted = [Add(found) for found in sorted(FIRST, key=str)]
+        assert await table.apply(wanted) == ()
+        assert await table.apply(wanted) == ()
+        assert set(await table.observe()) == set(map(installed, FIRST))
+
+    play(scenario)
+
+
 def test_replace_of_a_route_that_is_gone_makes_it(play: Callable[[Scenario], None]) -> None:
     async def scenario(table: Table) -> None:
         wanted = route("10.40.0.0/29", None)

@@ -32,7 +32,9 @@ def spoilt(route: Installed, other_metric: bool, tos: int, plain: bool) -> Insta
 
 
 OBSERVED = st.lists(
-    st.builds(spoilt, ROUTES.map(installed), st.booleans(), st.sampled_from([0, 0, 0, 16]), st.booleans()), max_size=12
+    st.builds(spoilt, ROUTES.map(installed), st.booleans(), st.sampled_from([0, 0, 0, 16]), st.booleans()),
+    max_size=12,
+    unique=True,
 )
 
 
@@ -65,6 +67,11 @@ def test_right_route_is_never_touched(desired: list[Route], observed: list[Insta
     for op in plan_routes(desired, observed):
         table.carry_out(op)
         assert right <= set(table.routes)
+
+
+@given(DESIRED, OBSERVED)
+def test_route_that_a_dump_shows_twice_is_there_once(desired: list[Route], observed: list[Installed]) -> None:
+    assert plan_routes(desired, observed * 2) == plan_routes(desired, observed)
 
 
 @given(DESIRED, OBSERVED)
