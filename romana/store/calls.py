@@ -42,12 +42,15 @@ class Calls:
         """The answer to a call that must not be made twice: tried once on each member while it surely was not applied.
 
         Raises Unavailable when no member took it, Ambiguous when the answer was lost."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._timeout_s
         for _ in range(len(self._endpoints) - 1):
             try:
-                return await self._once(what, request, self._timeout_s, repeatable=False)
+                return await self._once(what, request, deadline - now(), repeatable=False)
             except Unavailable:
-                continue
-        return await self._once(what, request, self._timeout_s, repeatable=False)
+                if now() >= deadline:
+                    raise
+        return await self._once(what, request, deadline - now(), repeatable=False)
 
     async def _once(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
         if self._endpoints.closed():

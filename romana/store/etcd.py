@@ -109,7 +109,7 @@ class EtcdStore:
         # Repeatable: a lease whose grant was lost ends by itself.
         response = await self._calls.repeatable(f"grant a lease of {ttl_s} s", ask)
         lease = EtcdLease(response.ID, response.TTL, asked_at, self._renew, self._revoke)
-        self._leases.append(lease)
+        self._leases = [*(old for old in self._leases if not old.ended), lease]
         return lease
 
     async def compact(self, revision: int) -> None:

@@ -38,6 +38,11 @@ class EtcdLease:
             self._lost = True
         return self._lost
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing runs for it any more."""
+        return self._keeper.done()
+
     async def revoke(self) -> None:
         """End the lease and all keys under it; without effect when it is gone already. Raises Unavailable."""
         self._lost = True

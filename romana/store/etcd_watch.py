@@ -5,8 +5,8 @@
          +----- pause --------+
 
 The probe is a linearizable read at revision `next - 1`. It fails when that revision is compacted (then a deletion at `next` may
-be gone without a trace, which etcd's own check of the start revision overlooks: etcd#19179) and when it lies in the future (etcd
-was restored from a backup: its watch would be silent for ever).
+be gone without a trace, which etcd's own check of the start revision overlooks: etcd#18089, etcd#19179) and when it lies in the
+future (etcd was restored from a backup: its watch would be silent for ever).
 """
 
 import asyncio
@@ -80,6 +80,9 @@ class EtcdWatch:
         except grpc.aio.AioRpcError as err:
             self._endpoints.failed(endpoint)
             raise failure(err, endpoint, what, repeatable=True) from err
+        except Unavailable:
+            self._endpoints.failed(endpoint)
+            raise
         except TimeoutError as err:
             self._endpoints.failed(endpoint)
             raise Unavailable(f"etcd {endpoint.target}: {what}: not created within {CREATE_TIMEOUT_S} s") from err

@@ -10,23 +10,30 @@ import pytest
 from romana.store.api import Store
 from romana.store.etcd import EtcdStore
 from romana.store.memory import MemoryStore
+from tests.etcd.leftovers import sweep
 from tests.etcd.server import EtcdServer
 
 _numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def shared_etcd() -> Iterator[EtcdServer]:
+def etcd_installed() -> None:
+    """Skips without etcd; and clears away what earlier runs left that were killed."""
+    if shutil.which("etcd") is None:
+        pytest.skip("etcd is not installed: apt-get install etcd-server")
+    sweep()
+
+
+@pytest.fixture(scope="session")
+def shared_etcd(etcd_installed: None) -> Iterator[EtcdServer]:
     """One etcd for all plain tests of a worker; nobody kills it. (Tests that compact do: their own watches only start later.)"""
-    _require_etcd()
     with EtcdServer() as server:
         yield server
 
 
 @pytest.fixture
-def own_etcd() -> Iterator[EtcdServer]:
+def own_etcd(etcd_installed: None) -> Iterator[EtcdServer]:
     """An etcd that the test may kill."""
-    _require_etcd()
     with EtcdServer() as server:
         yield server
 
@@ -50,8 +57,3 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         made = EtcdStore([server.target], f"/test-{os.getpid()}-{next(_numbers)}/")
     yield made
     await made.close()
-
-
-def _require_etcd() -> None:
-    if shutil.which("etcd") is None:
-        pytest.skip("etcd is not installed: apt-get install etcd-server")

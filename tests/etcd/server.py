@@ -3,11 +3,11 @@
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
-from pathlib import Path
 
 import grpc
+
+from tests.etcd.leftovers import new_directory
 
 __all__ = ["EtcdServer"]
 
@@ -26,8 +26,7 @@ class EtcdServer:
     def __init__(self, *options: str) -> None:
         """`options` go to etcd's command line, as "--quota-backend-bytes=16777216"."""
         self._options = options
-        # A short path: a unix socket's address has 108 bytes at most (man 7 unix). etcd preallocates 128 MB in it.
-        self.directory = Path(tempfile.mkdtemp(prefix="etcd-"))
+        self.directory = new_directory()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

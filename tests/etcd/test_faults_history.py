@@ -11,7 +11,7 @@ from romana.store.etcdpb import rpc_pb2
 from tests.etcd.server import EtcdServer
 from tests.etcd.truth import Updates, create, create_all, eventually, names
 
-pytestmark = pytest.mark.etcd
+pytestmark = [pytest.mark.etcd, pytest.mark.usefixtures("etcd_installed")]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ async def test_compaction_past_the_watch_lists_again_with_deletions(
 async def test_deletion_at_the_compacted_revision_is_not_lost(
     own_etcd: EtcdServer, etcd_store: EtcdStore, gated_store: EtcdStore
 ) -> None:
-    """etcd before 3.4.36 and 3.5.18 forgets it and accepts the watch all the same (etcd#19179)."""
+    """etcd 3.4.23 forgets it and accepts the watch all the same (etcd#18089, etcd#19179)."""
     await create(etcd_store, "w/deleted")
     async with Updates(gated_store) as updates:
         await eventually(lambda: len(updates.seen) == 1)
@@ -66,6 +66,25 @@ async def test_deletion_at_the_compacted_revision_is_not_lost(
         await etcd_store.compact(gone)
         own_etcd.open_gate()
         await eventually(lambda: not updates.reflector.items)
+
+
+async def test_progress_notifications_keep_an_idle_watch_ahead_of_compaction() -> None:
+    with EtcdServer("--experimental-watch-progress-notify-interval=100ms") as server:
+        store, other = EtcdStore([server.target]), EtcdStore([server.target])
+        async with Updates(store) as updates:
+            await create(other, "w/0")
+            await create_all(other, names(0, 10))
+            await eventually(lambda: len(updates.reflector.items) == 11)
+            elsewhere = (await other.txn([], [Put("elsewhere", b"")])).revision
+            await asyncio.sleep(0.5)  # several notifications
+            await other.compact(elsewhere)
+            server.kill()
+            server.start()
+            await create(other, "w/after")
+            await eventually(lambda: "w/after" in updates.reflector.items)
+            assert [update.snapshot for update in updates.seen].count(True) == 1
+        await store.close()
+        await other.close()
 
 
 async def test_restored_etcd_with_lower_revisions_is_listed_again(own_etcd: EtcdServer, etcd_store: EtcdStore) -> None:

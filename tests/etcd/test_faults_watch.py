@@ -9,10 +9,22 @@ from romana.store.etcd import EtcdStore
 from tests.etcd.server import EtcdServer
 from tests.etcd.truth import LAST, create, create_all, eventually, names, watch_until_last
 
-pytestmark = pytest.mark.etcd
+pytestmark = [pytest.mark.etcd, pytest.mark.usefixtures("etcd_installed")]
 
 
 async def test_watch_survives_kill_and_restart_without_loss_or_repeat(own_etcd: EtcdServer, etcd_store: EtcdStore) -> None:
+    await kill_under_a_watch(own_etcd, etcd_store)
+
+
+async def test_watch_with_frequent_progress_notifications_survives_kill_without_loss_or_repeat() -> None:
+    with EtcdServer("--experimental-watch-progress-notify-interval=10ms") as server:
+        store = EtcdStore([server.target])
+        await kill_under_a_watch(server, store)
+        await store.close()
+
+
+async def kill_under_a_watch(own_etcd: EtcdServer, etcd_store: EtcdStore) -> None:
+    """400 keys are written; etcd dies after 150 of them and is back soon."""
     start = (await etcd_store.status()).revision + 1
     watching = asyncio.create_task(watch_until_last(etcd_store, start))
     await create_all(etcd_store, names(0, 150))

@@ -12,7 +12,7 @@ from romana.store.etcd import EtcdStore
 from tests.etcd.server import EtcdServer
 from tests.etcd.truth import DEADLINE_S, create, eventually
 
-pytestmark = pytest.mark.etcd
+pytestmark = [pytest.mark.etcd, pytest.mark.usefixtures("etcd_installed")]
 
 
 @contextlib.contextmanager
