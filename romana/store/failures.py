@@ -1,4 +1,4 @@
-"""Sorting gRPC's and etcd's failures: was the request surely not applied, or was its answer lost? Pure.
+"""Sorting gRPC's and etcd's failures: was the request surely not applied, or was its answer lost? No I/O.
 
 Sources: etcd v3.4, etcdserver/api/v3rpc/rpctypes/error.go (texts and codes); gRPC core's connection errors.
 """

@@ -92,6 +92,7 @@ async def test_watch_on_a_frozen_etcd_goes_on_with_nothing_missing(
     await create_all(etcd_store, names(0, 50))
     own_etcd.freeze()
     await eventually(lambda: "watch interrupted" in caplog.text)
+    await asyncio.sleep(7)  # attempts to connect anew run into the frozen server too, and end after 5 s
     own_etcd.thaw()
     await create_all(etcd_store, [*names(50, 50), LAST])
     assert [event.key for event in await watching] == [*names(0, 100), LAST]

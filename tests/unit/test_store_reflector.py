@@ -134,5 +134,5 @@ def test_copy_equals_the_store_after_any_sequence(steps: list[tuple[str, str]]) 
                     replayed[event.key] = event.value
         assert replayed == reflector.items
 
-    with mock.patch("romana.store.backoff.pauses", lambda: itertools.repeat(0.0)):
+    with mock.patch("romana.store.backoff.pauses", return_value=itertools.repeat(0.0)):
         asyncio.run(scenario())
