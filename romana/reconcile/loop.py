@@ -12,6 +12,7 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,8 +145,6 @@ async def _attempt(name: str, sync: Sync, attempt: int) -> bool:
 
 
 async def _wait(changed: asyncio.Event, timeout_s: float) -> None:
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await changed.wait()
-    except TimeoutError:
-        return

@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.kernel, pytest.mark.etcd]
 
 NODES = (node("n1", "192.0.2.1", "2001:db8::1"), node("n2", "192.0.2.2", "2001:db8::2"))
 BLOCKS = (block("10.40.0.0/29", "n1"), block("10.40.0.8/29", "n2"), block("fd00::/122", "n1"), block("fd00::40/122", "n2"))
+REPAIR_S = 3.0  # far below the resync of 60 s, and with room for a busy machine; a quiet one takes some 0.05 s
 IPV4 = {"10.40.0.0/29": "unreachable", "10.40.0.8/29": "192.0.2.2"}
 IPV6 = {"fd00::/122": "unreachable", "fd00::40/122": "2001:db8::2"}
 
@@ -108,7 +109,7 @@ async def test_second_plan_is_empty_and_dry_run_changes_nothing(lab: Lab, store:
     assert await asyncio.to_thread(routed.once, "--dry-run") == ""
 
 
-async def test_foreign_delete_and_replace_are_repaired_within_a_second(lab: Lab, store: EtcdStore, routed: Routed) -> None:
+async def test_foreign_delete_and_replace_are_repaired_at_once(lab: Lab, store: EtcdStore, routed: Routed) -> None:
     await write(store, *NODES, *BLOCKS)
     routed.start()
     await soon(lambda: converged(lab))
@@ -124,7 +125,7 @@ async def test_foreign_delete_and_replace_are_repaired_within_a_second(lab: Lab,
     ):
         await asyncio.sleep(0.3)
         lab.ip(*command.split())
-        assert await soon(lambda: converged(lab), 5) < 1, command
+        assert await soon(lambda: converged(lab)) < REPAIR_S, command
 
 
 async def test_foreign_routes_are_left_alone_and_one_in_our_place_is_reported(lab: Lab, store: EtcdStore, routed: Routed) -> None:
@@ -139,7 +140,7 @@ async def test_foreign_routes_are_left_alone_and_one_in_our_place_is_reported(la
     assert dict(found.applied) == {}
     assert {route["dst"] for route in lab.routes() if route["protocol"] == "static"} == set(foreign)
     lab.ip("route", "del", "10.40.0.8/29")
-    assert await soon(lambda: converged(lab), 5) < 1.5
+    assert await soon(lambda: converged(lab)) < REPAIR_S
     routed.stop()
     assert {route["dst"] for route in lab.routes() if route["protocol"] == "static"} == set(foreign[1:])
 
@@ -152,7 +153,7 @@ async def test_link_that_was_down_gets_its_routes_back(lab: Lab, store: EtcdStor
     assert lab.ours() == {}
     await asyncio.sleep(1)
     lab.ip("link", "set", "eth0", "up")
-    assert await soon(lambda: "10.40.0.8/29" in lab.ours(), 5) < 1.5
+    assert await soon(lambda: "10.40.0.8/29" in lab.ours()) < REPAIR_S
 
 
 async def test_sigterm_ends_cleanly_leaves_the_routes_and_takes_the_receipt(lab: Lab, store: EtcdStore, routed: Routed) -> None:
@@ -212,7 +213,7 @@ async def test_etcd_away_costs_no_route_and_no_restart(lab: Lab, tmp_path: Path)
         await soon(lambda: converged(lab))
         own.kill()
         lab.ip("route", "del", "10.40.0.8/29")
-        assert await soon(lambda: converged(lab), 5) < 1  # drift is repaired from what was heard last
+        assert await soon(lambda: converged(lab)) < REPAIR_S  # drift is repaired from what was heard last
         routed.stop(signal.SIGKILL)
         routed.start()  # it now starts without etcd
         await asyncio.sleep(2)
