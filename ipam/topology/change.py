@@ -50,7 +50,7 @@ class Change:
 
 
 def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iterable[OwnedBlock]) -> Change:
-    """Every node's placements under the prefixes of the new document. O(nodes * leaves + blocks * log leaves)."""
+    """Every node's placements under the prefixes of the new document. O(nodes * leaves that take it + blocks * log leaves)."""
     leaves = _Leaves(new)
     refusals: list[str] = []
     bound: dict[str, dict[str, dict[str, _Bound]]] = {}
@@ -60,10 +60,10 @@ def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iter
         if leaf is not None:
             bound.setdefault(block.node_uid, {}).setdefault(block.network, {}).setdefault(leaf.path, _Bound(leaf, block))
     placements = _placements(Candidates(new), nodes, bound, refusals)
-    refusals += [_homeless(new, node) for node in nodes if node.placements and not placements[node.name]]
-    if len(refusals) > LINES_MAX:
-        refusals = [*refusals[:LINES_MAX], f"and {len(refusals) - LINES_MAX} more"]
-    return Change(placements, tuple(refusals))
+    homeless = [node for node in nodes if node.placements and not placements[node.name]]
+    refusals += [_homeless(new, node) for node in homeless[:LINES_MAX]]
+    more = len(refusals[LINES_MAX:]) + len(homeless[LINES_MAX:])
+    return Change(placements, (*refusals[:LINES_MAX], *([f"and {more} more"] if more else [])))
 
 
 @dataclass(frozen=True, slots=True)

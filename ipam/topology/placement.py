@@ -5,6 +5,7 @@ nobody. A leaf that lists hosts takes these and no other, by name and whatever t
 goes to that leaf and to no other of the network.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -42,8 +43,8 @@ class Candidates:
         for leaf in leaves:
             for host in leaf.hosts:
                 self._listing.setdefault(host.name, {}).setdefault(leaf.network, []).append(leaf)
-        self._open = [leaf for leaf in leaves if not leaf.hosts]
-        self._labels = sorted({label for leaf in self._open for label, _ in leaf.assignment})
+        self._open = _by_rarest_label([leaf for leaf in leaves if not leaf.hosts])
+        self._labels = sorted({label for leaf in leaves for label, _ in leaf.assignment})
         self._order = list(dict.fromkeys(leaf.network for leaf in leaves))
         self._known: dict[tuple[str | None, ...], dict[str, list[Prefix]]] = {}
 
@@ -56,12 +57,27 @@ class Candidates:
         """Open leaves by the labels that any of them asks for: few differ in these, however many nodes there are."""
         key = tuple(labels.get(label) for label in self._labels)
         if key not in self._known:
+            asked = [pair for pair in zip(self._labels, key, strict=True) if pair in self._open]
+            numbered = [entry for pair in [None, *asked] for entry in self._open.get(pair, ())]
             found: dict[str, list[Prefix]] = {}
-            for leaf in self._open:
+            for _, leaf in sorted(numbered, key=lambda entry: entry[0]):
                 if not _missing(leaf, labels):
                     found.setdefault(leaf.network, []).append(leaf)
             self._known[key] = found
         return self._known[key]
+
+
+_Pair = tuple[str, str | None]
+
+
+def _by_rarest_label(leaves: Sequence[Prefix]) -> dict[_Pair | None, list[tuple[int, Prefix]]]:
+    """Leaves with their numbers, by the label and value in their assignment that the fewest leaves ask for; None for no label."""
+    asked = Counter(pair for leaf in leaves for pair in leaf.assignment)
+    index: dict[_Pair | None, list[tuple[int, Prefix]]] = {}
+    for number, leaf in enumerate(leaves):
+        rarest = min(leaf.assignment, key=lambda pair: asked[pair], default=None)
+        index.setdefault(rarest, []).append((number, leaf))
+    return index
 
 
 def place(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str], counts: Counts) -> Placements:
@@ -99,11 +115,11 @@ def _missing(prefix: Prefix, labels: Mapping[str, str]) -> list[tuple[str, str]]
 def misfits(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, str]) -> tuple[Fault, ...]:
     """For each leaf that does not take the node, why; the path is the group's."""
     leaves = [prefix for prefix in prefixes if not prefix.pad and not _lists(prefix, node)]
-    lines = [Fault(f"{leaf.path} ({leaf.name})", _why_not(leaf, labels)) for leaf in leaves]
-    if not lines:
+    if not leaves:
         return (Fault("", "the topology has no groups; apply one first"),)
-    if len(lines) > LINES_MAX:
-        lines = [*lines[:LINES_MAX], Fault("", f"and {len(lines) - LINES_MAX} more groups that do not take it")]
+    lines = [Fault(f"{leaf.path} ({leaf.name})", _why_not(leaf, labels)) for leaf in leaves[:LINES_MAX]]
+    if len(leaves) > LINES_MAX:
+        lines.append(Fault("", f"and {len(leaves) - LINES_MAX} more groups that do not take it"))
     return tuple(lines)
 
 
