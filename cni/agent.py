@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 
 from cni.agent_add import add
+from cni.agent_check import check
 from cni.agent_del import delete
 from cni.agent_locks import Abort
 from cni.agent_parts import Parts
@@ -56,6 +57,10 @@ class Agent:
     async def _do(self, request: Request, netns_fd: int | None, abort: Abort) -> tuple[bytes, Mapping[str, object]]:
         if request.command == "ADD":
             return await self._add(request, netns_fd, abort)
+        if request.command == "CHECK":
+            async with self._parts.locks.hold(request.attachment):
+                await check(self._parts, request, netns_fd)
+            return b"", {}
         async with self._parts.locks.deleting(request.attachment, request.started_ns, time.monotonic_ns()):
             return b"", await delete(self._parts, request.attachment)
 

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from cni import wiring
+from cni.check import Seen
 from cni.errors import INTERFACE_EXISTS, INVALID_NETNS, PLUMBING_FAILED, CniError
 from cni.wiring import HostEnd, Wiring
 from romana.errors import RomanaError
@@ -15,7 +16,7 @@ from romana.netlink import netns, queries
 from romana.netlink.connection import Connection, NetlinkError
 from romana.netlink.links import OPERSTATE_UP, Link, delete_link, get_link, parse_link
 
-__all__ = ["Ends", "check_netns", "look", "plumb", "prepare_node", "unplumb", "uplink_mtu"]
+__all__ = ["Ends", "as_cni_error", "check_netns", "look", "plumb", "prepare_node", "see", "unplumb", "uplink_mtu"]
 
 EFFECTIVE_S = 2.0
 """A veth pair carries traffic within milliseconds of being set up (net/core/link_watch.c); longer means something is wrong."""
@@ -56,6 +57,21 @@ def look(host_interface: str, pod_interface: str, netns_fd: int) -> Ends:
     """The interfaces that have these names now."""
     with Connection() as here, _connection_in(netns_fd) as there:
         return Ends(queries.find_link(here, host_interface), queries.find_link(there, pod_interface))
+
+
+def see(host_interface: str, pod_interface: str, addresses: Sequence[IPv4Address], netns_fd: int) -> Seen:
+    """Everything that CHECK compares."""
+    with Connection() as here, _connection_in(netns_fd) as there:
+        host, pod = queries.find_link(here, host_interface), queries.find_link(there, pod_interface)
+        return Seen(
+            pod=pod,
+            host=host,
+            addresses=tuple(queries.addresses(there)),
+            routes=tuple(queries.routes(there)),
+            gateway=queries.find_neighbour(there, wiring.GATEWAY, pod.index) if pod else None,
+            host_routes={ip: queries.find_route(here, ip) for ip in addresses},
+            host_neighbours={ip: queries.find_neighbour(here, ip, host.index) if host else None for ip in addresses},
+        )
 
 
 def plumb(wanted: Wiring, netns_fd: int) -> Ends:
@@ -101,7 +117,8 @@ def _create(here: Connection, wanted: Wiring, netns_fd: int) -> Link:
 def _wire(here: Connection, there: Connection, wanted: Wiring, host: Link) -> Ends:
     _accept_only_own_addresses(host.name)
     pod = parse_link(there.run(get_link(wanted.pod_interface))[0][0])
-    there.run(*wiring.set_up_pod(wanted, pod))
+    is_first = all(route.destination.prefixlen for route in queries.routes(there))
+    there.run(*wiring.set_up_pod(wanted, pod, is_first=is_first))
     here.run(*wiring.finish_host(wanted, host, pod))
     here.run(*wiring.mark_finished(wanted, host))
     return Ends(_effective(here, host), _effective(there, pod))

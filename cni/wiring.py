@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from cni.request import AttachmentId
 from romana.names import GATEWAY_IPV4, GATEWAY_MAC, ROUTE_PROTOCOL_AGENT
-from romana.netlink.ip import add_address, add_neighbour, add_route
+from romana.netlink.ip import TABLE_MAIN, add_address, add_neighbour, add_route, add_source_rule
 from romana.netlink.links import Link, change_link, create_veth, get_link
 from romana.netlink.wire import Message
 
@@ -27,6 +27,7 @@ GATEWAY = IPv4Address(GATEWAY_IPV4)
 DEFAULT = IPv4Network("0.0.0.0/0")
 
 LOOPBACK_INDEX = 1  # LOOPBACK_IFINDEX, net/flow.h: the first interface of every network namespace
+TABLE_BASE = 8300  # arbitrary: beyond the tables that have names (255 at most, linux/rtnetlink.h); 83 is our route protocol
 ALIAS_MAX = 255  # IFALIASZ less the NUL, linux/if.h
 
 
@@ -77,19 +78,36 @@ def create(wiring: Wiring, netns_fd: int) -> Message:
     return create_veth(wiring.host_interface, wiring.pod_interface, netns_fd, mac=GATEWAY_MAC, mtu_bytes=wiring.mtu_bytes)
 
 
-def set_up_pod(wiring: Wiring, pod: Link) -> tuple[Message, ...]:
-    """The pod's side, in the order in which the kernel needs it.
-
-    Routes are appended: a pod that has another attachment already keeps that one's default route in force.
-    """
+def set_up_pod(wiring: Wiring, pod: Link, *, is_first: bool) -> tuple[Message, ...]:
+    """The pod's side, in the order in which the kernel needs it; `is_first` unless the pod has a default route already."""
     return (
         change_link(LOOPBACK_INDEX, "set up lo", up=True),
         change_link(pod.index, f"set up {pod.name}", up=True),
         *(add_address(pod.index, address) for address in wiring.addresses),
-        add_route(IPv4Network(GATEWAY), pod.index, append=True),
         add_neighbour(GATEWAY, pod.index, GATEWAY_MAC),
-        add_route(DEFAULT, pod.index, gateway=GATEWAY, append=True),
+        *_pod_routes(pod.index, 0 if is_first else pod.index, TABLE_MAIN),
+        *(() if is_first else _own_table(wiring, pod.index)),
         get_link(index=pod.index),
+    )
+
+
+def _pod_routes(index: int, metric: int, table: int) -> tuple[Message, ...]:
+    return (
+        add_route(IPv4Network(GATEWAY), index, metric=metric, table=table),
+        add_route(DEFAULT, index, gateway=GATEWAY, metric=metric, table=table),
+    )
+
+
+def _own_table(wiring: Wiring, index: int) -> tuple[Message, ...]:
+    """A second attachment answers by its own interface: the node takes a pod's packets only where it would send the answers.
+
+    Two default routes of one metric would not do: the kernel changes between them when both gateways are alive
+    (net/ipv4/fib_semantics.c, fib_select_default).
+    """
+    table = TABLE_BASE + index
+    return (
+        *_pod_routes(index, 0, table),
+        *(add_source_rule(address.ip, table) for address in wiring.addresses),
     )
 
 

@@ -10,7 +10,6 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from romana.netlink.links import parse_mac
 from romana.netlink.wire import (
     AF_INET,
-    APPEND,
     CREATE,
     DUMP,
     EXCL,
@@ -30,6 +29,7 @@ __all__ = [
     "add_address",
     "add_neighbour",
     "add_route",
+    "add_source_rule",
     "dump_addresses",
     "dump_routes",
     "get_neighbour",
@@ -43,12 +43,15 @@ __all__ = [
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
-RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_MULTIPATH = 1, 4, 5, 9
-TABLE_MAIN = 254
+RTM_NEWRULE = 32
+RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 9, 15
+TABLE_UNSPEC, TABLE_MAIN = 0, 254
 PROTOCOL_BOOT = 3
 SCOPE_UNIVERSE, SCOPE_LINK = 0, 253
 TYPE_UNICAST = 1
 RTM_F_FIB_MATCH = 0x2000  # answer with the entry of the table that decides, not with the resolved route
+
+FRA_SRC, FRA_TABLE, FR_ACT_TO_TBL = 2, 15, 1  # linux/fib_rules.h
 
 IFA_ADDRESS, IFA_LOCAL = 1, 2  # linux/if_addr.h
 NDA_DST, NDA_LLADDR = 1, 2  # linux/neighbour.h
@@ -56,6 +59,7 @@ PERMANENT = 0x80  # NUD_PERMANENT, linux/neighbour.h
 
 _IFADDR = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
 _RTMSG = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_FIB_RULE = _RTMSG  # struct fib_rule_hdr has the same widths: family, dst_len, src_len, tos, table, -, -, action, flags
 _NDMSG = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, index, state, flags, type
 
 
@@ -93,18 +97,26 @@ def add_route(
     *,
     gateway: IPv4Address | None = None,
     protocol: int = PROTOCOL_BOOT,
-    append: bool = False,
+    metric: int = 0,
+    table: int = TABLE_MAIN,
 ) -> Message:
-    """Adds a route in table main; one that stands there is an error, or, with `append`, keeps its precedence."""
+    """Adds a route; fails when one stands there with the same metric, whoever owns it."""
     scope = SCOPE_LINK if gateway is None else SCOPE_UNIVERSE
-    payload = _RTMSG.pack(AF_INET, destination.prefixlen, 0, 0, TABLE_MAIN, protocol, scope, TYPE_UNICAST, 0)
+    payload = _RTMSG.pack(AF_INET, destination.prefixlen, 0, 0, TABLE_UNSPEC, protocol, scope, TYPE_UNICAST, 0)
     if destination.prefixlen:
         payload += attribute(RTA_DST, destination.network_address.packed)
     if gateway is not None:
         payload += attribute(RTA_GATEWAY, gateway.packed)
-    payload += attribute(RTA_OIF, u32(interface))
+    payload += attribute(RTA_OIF, u32(interface)) + attribute(RTA_PRIORITY, u32(metric)) + attribute(RTA_TABLE, u32(table))
     way = f"via {gateway}" if gateway else f"on interface {interface}"
-    return Message(f"add route {destination} {way}", RTM_NEWROUTE, CREATE | (APPEND if append else EXCL), payload)
+    return Message(f"add route {destination} {way}", RTM_NEWROUTE, CREATE | EXCL, payload)
+
+
+def add_source_rule(source: IPv4Address, table: int) -> Message:
+    """Has packets from `source` routed by `table` first (man 8 ip-rule, linux/fib_rules.h)."""
+    payload = _FIB_RULE.pack(AF_INET, 0, 32, 0, TABLE_UNSPEC, 0, 0, FR_ACT_TO_TBL, 0)
+    payload += attribute(FRA_SRC, source.packed) + attribute(FRA_TABLE, u32(table))
+    return Message(f"add rule from {source} to table {table}", RTM_NEWRULE, CREATE | EXCL, payload)
 
 
 def add_neighbour(ip: IPv4Address, interface: int, mac: str) -> Message:

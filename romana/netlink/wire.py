@@ -12,7 +12,6 @@ __all__ = [
     "ACK",
     "AF_INET",
     "AF_UNSPEC",
-    "APPEND",
     "CREATE",
     "DUMP",
     "DUMP_INTERRUPTED",
@@ -37,7 +36,6 @@ DUMP = 0x300  # NLM_F_ROOT | NLM_F_MATCH
 REPLACE = 0x100
 EXCL = 0x200
 CREATE = 0x400
-APPEND = 0x800
 
 DUMP_INTERRUPTED = 0x10  # NLM_F_DUMP_INTR, on an answer: what is listed changed meanwhile
 CAPPED = 0x100  # NLM_F_CAPPED, on an acknowledgement: the request is not echoed behind the errno

@@ -1,0 +1,149 @@
+"""What CHECK compares: what an ADD's result promises, and what is there. Pure. CNI spec 1.1, section 4 "CHECK".
+
+Only what we made is looked at: addresses, routes and interfaces of later plugins are not our business.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface, ip_network
+from typing import Any
+
+from cni.errors import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniError
+from cni.request import Request
+from cni.wiring import GATEWAY
+from romana.names import GATEWAY_MAC
+from romana.netlink.ip import PERMANENT, Neighbour, Route
+from romana.netlink.links import Link
+
+__all__ = ["Promised", "Seen", "differences"]
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """What the result of ADD, the configuration's `prevResult`, says about our attachment."""
+
+    ifname: str
+    netns: str
+    sandbox: str
+    mac: str
+    addresses: tuple[IPv4Interface, ...]
+    """Those with our gateway; a later plugin may have added others."""
+    routes: tuple[tuple[IPv4Network, str], ...]
+    """Destination and gateway (or an empty string) of every IPv4 route, later plugins' too: the specification asks for them."""
+
+    @classmethod
+    def parse(cls, request: Request) -> "Promised":
+        """Raises CniError 1 for a version without CHECK, 7 for a `prevResult` that is missing or cannot be read."""
+        if not request.conf.at_least("0.4.0"):
+            raise CniError(INCOMPATIBLE_VERSION, "config version does not allow CHECK", f"it is {request.conf.version}")
+        if not request.conf.prev_result:
+            raise CniError(INVALID_CONFIG, "prevResult is missing; CHECK needs the result of ADD")
+        try:
+            return cls._read(request, request.conf.prev_result)
+        except (AttributeError, KeyError, TypeError, ValueError) as err:
+            raise CniError(INVALID_CONFIG, f"prevResult cannot be read: {type(err).__name__}: {err}") from err
+
+    @classmethod
+    def _read(cls, request: Request, result: Mapping[str, Any]) -> "Promised":
+        ifname = request.attachment.ifname
+        interfaces = list(result.get("interfaces") or [])
+        ours = [number for number, found in enumerate(interfaces) if found["name"] == ifname and found.get("sandbox")]
+        pod = interfaces[ours[0]] if ours else {}
+        mine = [ip for ip in result.get("ips") or [] if ip.get("interface") in ours and ip.get("gateway") == str(GATEWAY)]
+        routes = [(ip_network(route["dst"]), route.get("gw") or "") for route in result.get("routes") or []]
+        return cls(
+            ifname=ifname,
+            netns=request.netns,
+            sandbox=pod.get("sandbox", ""),
+            mac=pod.get("mac", "").lower(),
+            addresses=tuple(ip for ip in (ip_interface(ip["address"]) for ip in mine) if isinstance(ip, IPv4Interface)),
+            routes=tuple((dst, gw) for dst, gw in routes if isinstance(dst, IPv4Network)),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the kernel has."""
+
+    pod: Link | None
+    host: Link | None
+    addresses: tuple[tuple[int, IPv4Interface], ...]
+    """In the pod, with the index of their interface."""
+    routes: tuple[Route, ...]
+    """In the pod."""
+    gateway: Neighbour | None
+    """In the pod."""
+    host_routes: Mapping[IPv4Address, Route | None]
+    """What decides on the node for packets to each address."""
+    host_neighbours: Mapping[IPv4Address, Neighbour | None]
+
+
+def differences(promised: Promised, host_interface: str, seen: Seen) -> list[str]:
+    """Everything that is not as ADD left it, each named; empty when all is well."""
+    return [
+        *_result_differences(promised),
+        *_pod_differences(promised, seen),
+        *_host_differences(host_interface, seen),
+        *(text for address in promised.addresses for text in _path_differences(address.ip, host_interface, seen)),
+    ]
+
+
+def _result_differences(promised: Promised) -> Iterator[str]:
+    if not promised.sandbox:
+        yield f"prevResult has no interface {promised.ifname} in a sandbox"
+    elif promised.sandbox != promised.netns:
+        yield f"prevResult has sandbox {promised.sandbox}, CNI_NETNS is {promised.netns}"
+    elif not promised.addresses:
+        yield f"prevResult has no address of romana's on {promised.ifname}"
+
+
+def _pod_differences(promised: Promised, seen: Seen) -> Iterator[str]:
+    pod = seen.pod
+    if pod is None:
+        yield f"pod interface {promised.ifname} is missing"
+        return
+    if not pod.up:
+        yield f"pod interface {pod.name} is down"
+    if pod.mac != promised.mac:
+        yield f"pod interface {pod.name} has MAC {pod.mac}, ADD gave {promised.mac}"
+    for address in promised.addresses:
+        if (pod.index, address) not in seen.addresses:
+            yield f"address {address} is missing on {pod.name}"
+    for destination, gateway in promised.routes:
+        if not any(_is_route(route, destination, gateway) for route in seen.routes):
+            yield f"route {destination} via {gateway or pod.name} is missing in the pod"
+    if not _is_permanent(seen.gateway, GATEWAY_MAC):
+        yield f"permanent neighbour {GATEWAY} at {GATEWAY_MAC} is missing in the pod"
+
+
+def _host_differences(name: str, seen: Seen) -> Iterator[str]:
+    host = seen.host
+    if host is None:
+        yield f"host interface {name} is missing"
+        return
+    if not host.up:
+        yield f"host interface {name} is down"
+    if host.mac != GATEWAY_MAC:
+        yield f"host interface {name} has MAC {host.mac}, must be {GATEWAY_MAC}"
+    if seen.pod is not None and host.peer_index != seen.pod.index:
+        yield f"host interface {name} is not the other end of {seen.pod.name}"
+
+
+def _path_differences(ip: IPv4Address, name: str, seen: Seen) -> Iterator[str]:
+    if seen.host is None:
+        return  # route and neighbour went with it
+    route = seen.host_routes.get(ip)
+    if route is None or route.destination != IPv4Network(ip):
+        yield f"host route {ip}/32 is missing"
+    elif route.interface != seen.host.index:
+        yield f"host route {ip}/32 is on another interface than {name} (index {route.interface})"
+    if not _is_permanent(seen.host_neighbours.get(ip), seen.pod.mac if seen.pod else None):
+        yield f"permanent neighbour {ip} is missing on {name}"
+
+
+def _is_route(route: Route, destination: IPv4Network, gateway: str) -> bool:
+    return route.destination == destination and (not gateway or str(route.gateway) == gateway)
+
+
+def _is_permanent(neighbour: Neighbour | None, mac: str | None) -> bool:
+    return neighbour is not None and bool(neighbour.state & PERMANENT) and mac in {None, neighbour.mac}
