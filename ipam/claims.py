@@ -1,0 +1,98 @@
+"""Claims blocks for nodes: when an allocation needs one now, and ahead, so that routes are everywhere before it is used."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from ipam import transactions
+from ipam.allocator import Holdings, PickKind, choose, next_block
+from ipam.commit import Committer, Txn
+from ipam.records import BlockRecord
+from ipam.state import State
+from romana import keys
+from romana.errors import Ambiguous, Conflict
+from romana.keys import Network
+from romana.store.api import Store
+
+__all__ = ["Claims"]
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 20  # each one lost taught us a block that another ipamd took
+
+Wanted = Callable[[Holdings], Network | None]
+
+
+class Claims:
+    """`clock` is monotonic, in seconds."""
+
+    def __init__(self, store: Store, state: State, committer: Committer, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._state = state
+        self._committer = committer
+        self._clock = clock
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def claim_now(self, node: str, network: str) -> None:
+        """Claim a block if the node's next address of that network has to come from a new one.
+
+        Raises Exhausted when the group has none, Conflict when others were faster too often.
+        """
+        await self._claim(node, network, self._needed)
+
+    async def claim_ahead(self, node: str, network: str) -> None:
+        """Claim a block if the node has none, or when three quarters of its own are used; errors as `claim_now`."""
+        await self._claim(node, network, lambda holdings: next_block(holdings, self._clock()))
+
+    async def _claim(self, node: str, network: str, wanted: Wanted) -> None:
+        lock = self._locks.setdefault((node, network), asyncio.Lock())
+        async with lock:
+            for attempt in range(ATTEMPTS):
+                if attempt > 1:
+                    await self._state.reload(self._store, keys.BLOCKS)
+                if await self._attempt(node, network, wanted):
+                    return
+        raise Conflict(f"no block could be claimed for node {node} in network {network}: {ATTEMPTS} times another was faster")
+
+    async def _attempt(self, node: str, network: str, wanted: Wanted) -> bool:
+        """True when there is nothing (more) to claim."""
+        await self._know_older_blocks()
+        topology, row = self._state.in_force(), self._state.node(node)
+        placement = row.value.placement(network) if row else None
+        holdings = self._state.holdings(row.value, placement) if row and placement else None
+        cidr = wanted(holdings) if holdings else None
+        if topology is None or row is None or holdings is None or cidr is None:
+            return True
+        block = BlockRecord(network, cidr, node, row.value.uid)
+        self._state.occupancy.reserve_block(network, holdings.group.path, cidr)
+        try:
+            return await self._write(block, transactions.claim(block, topology, row))
+        finally:
+            taken = keys.block(network, cidr) in self._state.blocks.rows
+            self._state.occupancy.settle_block(network, holdings.group.path, cidr, taken=taken)
+
+    async def _know_older_blocks(self) -> None:
+        """Know every block that was claimed under an earlier topology, of other size perhaps: only those could overlap ours.
+
+        Under the topology that the claim compares, all blocks are of one size, and the key alone tells them apart.
+        """
+        topology = self._state.in_force()
+        if topology is not None and self._state.blocks.revision < topology.mod_revision:
+            await self._state.reload(self._store, keys.BLOCKS)
+
+    async def _write(self, block: BlockRecord, txn: Txn) -> bool:
+        try:
+            result = await self._committer.commit(txn)
+        except Ambiguous:
+            await self._state.read(self._store, keys.block(block.network, block.cidr))
+            return False
+        if result.succeeded:
+            log.info("block claimed", extra={"block": str(block.cidr), "network": block.network, "node": block.node})
+        else:
+            self._state.learn(txn.reads, result)
+        return result.succeeded
+
+    def _needed(self, holdings: Holdings) -> Network | None:
+        pick = choose(holdings, self._clock())
+        return pick.block if pick.kind is PickKind.NEW_BLOCK else None

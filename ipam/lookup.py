@@ -1,0 +1,46 @@
+"""Says all there is to know of one address."""
+
+from dataclasses import dataclass
+from ipaddress import ip_network
+
+from ipam.records import AddressRecord, BlockRecord
+from ipam.state import State
+from ipam.topology.carving import Prefix
+from romana import keys
+from romana.keys import Address
+from romana.store.api import Store
+
+__all__ = ["Found", "look_up"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What of it there is; each is None further than it goes. In a network, in a block, held or cooling."""
+
+    network: str = ""
+    prefix: Prefix | None = None
+    block: BlockRecord | None = None
+    record: AddressRecord | None = None
+
+
+async def look_up(store: Store, state: State, ip: Address) -> Found:
+    """All there is to know of the address; its own record is read from the store, the rest is as last heard."""
+    state.require_whole()
+    topology = state.in_force()
+    for network in topology.value.document.networks if topology else ():
+        if ip in network.cidr:
+            key = keys.address(network.name, ip)
+            await state.read(store, key)
+            row = state.addresses.rows.get(key)
+            prefixes = topology.value.prefixes if topology else ()
+            prefix = next((prefix for prefix in prefixes if prefix.network == network.name and ip in prefix.cidr), None)
+            return Found(network.name, prefix, _block(state, network.name, prefix, ip), row.value if row else None)
+    return Found()
+
+
+def _block(state: State, network: str, prefix: Prefix | None, ip: Address) -> BlockRecord | None:
+    """The block that holds the address: blocks of a group are all of its size."""
+    if prefix is None:
+        return None
+    row = state.blocks.rows.get(keys.block(network, ip_network((ip, prefix.block_mask), strict=False)))
+    return row.value if row else None

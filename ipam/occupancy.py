@@ -1,0 +1,150 @@
+"""Which blocks and addresses are taken: by what the store holds, and by what this process is about to write.
+
+Fed by the tables of `ipam.state`; gives the allocator its `Holdings`. Picks and claims in flight count as taken, so two requests
+in one process never choose the same; two processes may, and then etcd lets one of them through.
+"""
+
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
+
+from ipam.allocator import Holdings
+from ipam.blocks import Block, GroupBlocks, group_blocks
+from ipam.records import AddressRecord, BlockRecord, NodeRecord
+from ipam.table import Row
+from ipam.topology.carving import Prefix
+from ipam.topology.placement import Placement
+from romana import keys
+from romana.keys import Address, Network
+
+__all__ = ["Occupancy"]
+
+Group = tuple[str, str]
+"""Network and path."""
+
+Owner = tuple[str, str]
+"""Node uid and network."""
+
+
+class Occupancy:
+    """See the module's docstring. `clock` is monotonic, in seconds: cool-down counts from when a release is first seen here."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._groups: dict[Group, GroupBlocks] = {}
+        self._leaves: dict[str, list[tuple[int, Group]]] = {}
+        self._blocks: dict[str, Block] = {}
+        self._owned: dict[Owner, list[tuple[int, str]]] = {}
+        self._ready_s: dict[str, float] = {}
+        self._in_flight: set[str] = set()
+
+    def set_topology(self, prefixes: Iterable[Prefix], blocks: Iterable[Row[BlockRecord]]) -> None:
+        """Take a new set of prefixes, and count the blocks that are there into them."""
+        self._groups = {(prefix.network, prefix.path): group_blocks(prefix) for prefix in prefixes if not prefix.pad}
+        self._leaves = {}
+        for group, leaf in self._groups.items():
+            self._leaves.setdefault(leaf.network, []).append((int(leaf.cidr.network_address), group))
+        for leaves in self._leaves.values():
+            leaves.sort()
+        for row in blocks:
+            self._take(row.value)
+
+    def set_block(self, old: Row[BlockRecord] | None, new: Row[BlockRecord] | None) -> None:
+        """Take a change of a block's owner."""
+        if old is not None:
+            self._disown(old)
+        if new is not None:
+            owned = self._owned.setdefault((new.value.node_uid, new.value.network), [])
+            insort(owned, (int(new.value.cidr.network_address), new.key))
+            self._blocks.setdefault(new.key, Block(new.value.cidr))
+            self._take(new.value)
+
+    def set_address(self, old: Row[AddressRecord] | None, new: Row[AddressRecord] | None) -> None:
+        """Take a change of an address."""
+        if old is not None and new is not None and old.value.block != new.value.block:
+            self._show(old.key, old.value, None)
+        row = new or old
+        if row is None:
+            return
+        if new is None or new.value.released_ms is None:
+            self._ready_s.pop(row.key, None)
+        else:
+            self._ready_s[row.key] = self._clock() + new.value.cooldown_s
+        if row.key not in self._in_flight:
+            self._show(row.key, row.value, new.value if new else None)
+
+    def holdings(self, node: NodeRecord, placement: Placement) -> Holdings | None:
+        """What the node has in that network; None when its group is not in the topology (any more). O(own blocks)."""
+        group = self._groups.get((placement.network, placement.path))
+        if group is None or group.cidr != placement.cidr:
+            return None
+        low, high = int(group.cidr.network_address), int(group.cidr.broadcast_address)
+        owned = self._owned.get((node.uid, placement.network), ())
+        return Holdings(node.name, group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
+
+    def owned(self, uid: str) -> Iterator[tuple[str, Block]]:
+        """Network and block of everything that this incarnation of a node owns."""
+        for (owner, network), blocks in self._owned.items():
+            if owner == uid:
+                yield from ((network, self._blocks[key]) for _, key in blocks)
+
+    def reserve(self, network: str, ip: Address, block: Network) -> None:
+        """Count an address as held while its write is under way."""
+        key = keys.block(network, block)
+        self._in_flight.add(keys.address(network, ip))
+        self._blocks[key] = self._blocks[key].with_held(ip)
+
+    def settle(self, network: str, ip: Address, block: Network, row: Row[AddressRecord] | None) -> None:
+        """End `reserve`: from now on the address is what the store says."""
+        key = keys.address(network, ip)
+        self._in_flight.discard(key)
+        self._show(key, AddressRecord(network, ip, block, None, None, 0), None)
+        if row is not None:
+            self._show(key, row.value, row.value)
+
+    def reserve_block(self, network: str, path: str, block: Network) -> None:
+        """Count a block as taken while its claim is under way."""
+        self._groups[network, path] = self._groups[network, path].with_taken(block)
+
+    def settle_block(self, network: str, path: str, block: Network, *, taken: bool) -> None:
+        """End `reserve_block`: the block is taken as the store says."""
+        group = self._groups.get((network, path))
+        if group is not None and not taken and _inside(block, group.cidr):
+            self._groups[network, path] = group.with_free(block)
+
+    def _take(self, block: BlockRecord) -> None:
+        if (group := self._group_of(block)) is not None:
+            self._groups[group] = self._groups[group].with_taken(block.cidr)
+
+    def _disown(self, row: Row[BlockRecord]) -> None:
+        """Take a block from its owner. It counts as taken while addresses of it were used: it changes hands empty and cooled."""
+        owner = (row.value.node_uid, row.value.network)
+        self._owned[owner].remove((int(row.value.cidr.network_address), row.key))
+        if not self._owned[owner]:
+            del self._owned[owner]
+        block = self._blocks[row.key]
+        group = self._group_of(row.value)
+        if group is not None and not block.held and not block.cooling:
+            self._groups[group] = self._groups[group].with_free(block.cidr)
+            del self._blocks[row.key]
+
+    def _group_of(self, block: BlockRecord) -> Group | None:
+        leaves = self._leaves.get(block.network, [])
+        index = bisect_right(leaves, int(block.cidr.network_address), key=lambda leaf: leaf[0]) - 1
+        if index < 0 or not _inside(block.cidr, self._groups[leaves[index][1]].cidr):
+            return None
+        return leaves[index][1]
+
+    def _show(self, key: str, place: AddressRecord, record: AddressRecord | None) -> None:
+        """Set what the allocator sees of an address; `place` says where it lies."""
+        at = keys.block(place.network, place.block)
+        block = self._blocks.get(at) or Block(place.block)
+        if record is None:
+            self._blocks[at] = block.without_address(place.ip)
+        elif record.released_ms is None:
+            self._blocks[at] = block.with_held(place.ip)
+        else:
+            self._blocks[at] = block.with_cooling(place.ip, self._ready_s[key], record.released_ms / 1000)
+
+
+def _inside(inner: Network, outer: Network) -> bool:
+    return inner.version == outer.version and inner.prefixlen >= outer.prefixlen and inner.network_address in outer

@@ -1,0 +1,91 @@
+"""Picks the address that an attachment gets, and keeps it from other requests of this process until it is written."""
+
+from collections.abc import Callable
+
+from ipam.allocator import Pick, PickKind, choose
+from ipam.claims import Claims
+from ipam.networks import networks_for
+from ipam.records import Assigned
+from ipam.state import State
+from ipam.topology.placement import Placement, misfits
+from romana import keys
+from romana.errors import Conflict, Exhausted, NotFound, Refused, Unavailable
+from romana.store.api import Store
+
+__all__ = ["Picker"]
+
+ATTEMPTS = 20  # claims of a block whose addresses other requests then took
+
+
+class Picker:
+    """`clock` is monotonic, in seconds."""
+
+    def __init__(self, store: Store, state: State, claims: Claims, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._state = state
+        self._claims = claims
+        self._clock = clock
+
+    async def reserve(self, name: str, tenant: str) -> tuple[Placement, Pick]:
+        """An address that nobody else in this process picks; claims a block when it takes one. The caller settles it."""
+        for _ in range(ATTEMPTS):
+            placement, pick = await self._pick(name, tenant)
+            if pick.kind is not PickKind.NEW_BLOCK:
+                self._state.occupancy.reserve(placement.network, pick.ip, pick.block)
+                if self._known_held(placement, pick):
+                    continue  # damaged in the store: stays reserved, and so is never given out
+                return placement, pick
+            try:
+                await self._claims.claim_now(name, placement.network)
+            except Exhausted:
+                continue  # as it was the last block; the next choice is among what is left
+        raise Conflict(f"no address on node {name}: {ATTEMPTS} times the block that was claimed for it was used up; try again")
+
+    def settle(self, address: Assigned) -> None:
+        """End `reserve`: from now on the address is what the store says."""
+        row = self._state.addresses.rows.get(keys.address(address.network, address.ip))
+        self._state.occupancy.settle(address.network, address.ip, address.block, row)
+
+    async def _pick(self, name: str, tenant: str) -> tuple[Placement, Pick]:
+        placements = self._placements(name, tenant)
+        if not placements:
+            await self._state.read(self._store, keys.node(name), keys.TOPOLOGY)
+            placements = self._placements(name, tenant) or self._refuse(name, tenant)
+        node, full = self._state.node(name), []
+        for placement in placements:
+            holdings = self._state.holdings(node.value, placement) if node else None
+            if holdings is None:
+                raise Unavailable(f"node {name} is being placed in the new topology (network {placement.network}); try again")
+            try:
+                return placement, choose(holdings, self._clock())
+            except Exhausted as err:
+                full.append(str(err))
+        raise Exhausted("; ".join(full))
+
+    def _placements(self, name: str, tenant: str) -> list[Placement]:
+        """Where the node may take an address for this pod from, in order of preference."""
+        node, topology = self._state.node(name), self._state.in_force()
+        if node is None or topology is None or node.value.draining:
+            return []
+        networks = networks_for(topology.value.document, tenant)
+        found = (node.value.placement(network) for network in networks)
+        return [placement for placement in found if placement is not None]
+
+    def _refuse(self, name: str, tenant: str) -> list[Placement]:
+        node, topology = self._state.node(name), self._state.in_force()
+        if node is None:
+            raise NotFound(f"node {name} is not known any more")
+        if topology is None:
+            raise Refused(f"no address for node {name}: no topology was applied yet; apply one: romana topology apply FILE")
+        if node.value.draining:
+            raise Refused(f"no address for node {name}: it is draining")
+        if node.value.placements:
+            stands = ", ".join(placement.network for placement in node.value.placements)
+            raise Refused(f"no network of node {name} ({stands}) admits tenant {tenant!r}; every one lists its tenants")
+        raise Refused(
+            f"no group of the topology takes node {name}", misfits(topology.value.prefixes, name, dict(node.value.labels))
+        )
+
+    def _known_held(self, placement: Placement, pick: Pick) -> bool:
+        row = self._state.addresses.rows.get(keys.address(placement.network, pick.ip))
+        return row is not None and row.value.held

@@ -1,0 +1,165 @@
+"""What ipamd keeps in the store, as values; `ipam.codec` writes and reads them. Pure."""
+
+from dataclasses import dataclass, field
+
+from ipam.topology.carving import Prefix, carve
+from ipam.topology.document import TopologyDocument, normalised
+from ipam.topology.placement import Candidates, Placement, placement_in
+from romana import keys, names
+from romana.keys import Address, Network
+
+__all__ = [
+    "AddressRecord",
+    "Assigned",
+    "AttachmentId",
+    "AttachmentRecord",
+    "BlockRecord",
+    "NodeRecord",
+    "PodId",
+    "TopologyRecord",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class TopologyRecord:
+    """The topology in force."""
+
+    document: TopologyDocument
+    raw: bytes
+    """The normalised document."""
+    generation: int
+    prefixes: tuple[Prefix, ...]
+    candidates: Candidates = field(compare=False)
+    """Which of the prefixes take a node."""
+
+    @classmethod
+    def of(cls, document: TopologyDocument, generation: int) -> "TopologyRecord":
+        """The record of a document, with what follows from it."""
+        prefixes = carve(document)
+        return cls(document, normalised(document), generation, prefixes, Candidates(prefixes))
+
+    def takes(self, node: "NodeRecord", placement: Placement) -> bool:
+        """Whether the node may stand just there: not, while it waits to be placed anew."""
+        leaves = self.candidates.of(node.name, dict(node.labels)).get(placement.network, ())
+        return any(placement_in(leaf) == placement for leaf in leaves)
+
+    def has_placed(self, node: "NodeRecord") -> bool:
+        """Whether the node stands in every network that has a group for it, and in no other."""
+        networks = {placement.network for placement in node.placements}
+        wanted = self.candidates.of(node.name, dict(node.labels)).keys()
+        return networks == wanted and all(self.takes(node, placement) for placement in node.placements)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRecord:
+    """A node; `uid` is its incarnation."""
+
+    name: str
+    uid: str
+    addresses: tuple[Address, ...]
+    labels: tuple[tuple[str, str], ...]
+    """Sorted."""
+    placements: tuple[Placement, ...] = ()
+    draining: bool = False
+
+    def placement(self, network: str) -> Placement | None:
+        """Where its addresses of that network come from."""
+        return next((placement for placement in self.placements if placement.network == network), None)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """A block in the hands of a node's incarnation."""
+
+    network: str
+    cidr: Network
+    node: str
+    node_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentId:
+    """The CNI key of one interface of one container."""
+
+    node: str
+    conf: str
+    container_id: str
+    ifname: str
+
+    @property
+    def key(self) -> str:
+        """Its key in the store."""
+        return keys.attachment(self.node, self.conf, self.container_id, self.ifname)
+
+    @property
+    def host_interface(self) -> str:
+        """The name of the host's end of its veth pair."""
+        return names.host_interface(self.node, self.conf, self.container_id, self.ifname)
+
+    def __str__(self) -> str:
+        return f"{self.container_id}/{self.ifname} of {self.conf} on node {self.node}"
+
+
+@dataclass(frozen=True, slots=True)
+class PodId:
+    """A pod; `uid` is empty when the runtime did not say."""
+
+    namespace: str
+    name: str
+    uid: str = ""
+
+    def same(self, other: "PodId") -> bool:
+        """Whether both may be one pod: an unknown uid agrees with any."""
+        named = (self.namespace, self.name) == (other.namespace, other.name)
+        return named and (self.uid == other.uid or not self.uid or not other.uid)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" + (f" (uid {self.uid})" if self.uid else "")
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRecord:
+    """An address that is held, or cools. Times are UTC, in milliseconds since 1970."""
+
+    network: str
+    ip: Address
+    block: Network
+    attachment: AttachmentId | None
+    """The holder, or the last one; None where the record cannot be read: then it counts as held."""
+    pod: PodId | None
+    since_ms: int
+    released_ms: int | None = None
+    """Set while cooling."""
+    cooldown_s: int = 0
+
+    @property
+    def held(self) -> bool:
+        """In use, as against cooling."""
+        return self.released_ms is None
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """An address as an attachment has it."""
+
+    network: str
+    ip: Address
+    block: Network
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentRecord:
+    """One interface of one container and its addresses."""
+
+    id: AttachmentId
+    node_uid: str
+    boot_id: str
+    pod: PodId | None
+    addresses: tuple[Assigned, ...]
+    created_ms: int
+
+    @property
+    def endpoint_key(self) -> str:
+        """Key of its endpoint."""
+        pod = self.pod or PodId("", "")
+        return keys.endpoint(pod.namespace, pod.name, self.id.container_id, self.id.ifname)

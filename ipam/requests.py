@@ -1,0 +1,144 @@
+"""Requests as values, checked field by field; one InvalidInput names every field that is wrong."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import TypeVar
+
+from ipam.allocation import Wanted
+from ipam.codec_address import attachment_id
+from ipam.records import AttachmentId, PodId
+from ipam.topology import syntax
+from romana import names
+from romana.errors import Fault, InvalidInput
+from romana.keys import Address
+from romana.v1.ipam_pb2 import AllocateRequest
+from romana.v1.node_pb2 import AddNodeRequest
+from romana.v1.store_pb2 import AttachmentKey, PodRef
+
+__all__ = ["read_address", "read_allocate", "read_attachment", "read_node", "read_node_name"]
+
+Value = TypeVar("Value")
+
+# CNI specification 1.1, "Parameters": CNI_CONTAINERID; the same for a configuration's `name` (section "Network configuration").
+_CNI_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_CNI_NAME_MAX = 253  # no limit in the specification; runtimes use 64
+_IFNAME_MAX = 15  # IFNAMSIZ less the NUL, linux/if.h
+_IFNAME_REFUSED = re.compile(r"[/:\s\0]")  # dev_valid_name(), linux/net/core/dev.c
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # Kubernetes UIDs and boot ids are UUIDs; others may come from scripts
+
+
+def read_allocate(request: AllocateRequest) -> Wanted:
+    """What an Allocate asks for; raises InvalidInput."""
+    faults = _attachment_faults(request.attachment)
+    faults += _id_faults("node_uid", request.node_uid) + _id_faults("boot_id", request.boot_id)
+    if request.HasField("pod"):
+        faults += _pod_faults(request.pod)
+    _refuse(faults)
+    pod = PodId(request.pod.namespace, request.pod.name, request.pod.uid) if request.HasField("pod") else None
+    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod)
+
+
+def read_attachment(message: AttachmentKey) -> AttachmentId:
+    """The CNI key; raises InvalidInput."""
+    _refuse(_attachment_faults(message))
+    return attachment_id(message)
+
+
+def read_address(text: str) -> Address:
+    """An address in any of its text forms; raises InvalidInput, for IPv4-mapped IPv6 too (it would be two keys for one)."""
+    try:
+        ip = ip_address(text)
+    except ValueError:
+        raise InvalidInput("the request is wrong", [Fault("ip", f"{text!r} is no IPv4 or IPv6 address")]) from None
+    mapped = getattr(ip, "ipv4_mapped", None)
+    if mapped is not None:
+        raise InvalidInput("the request is wrong", [Fault("ip", f"{text!r} is IPv4-mapped; write {mapped}")])
+    if "%" in text:
+        raise InvalidInput("the request is wrong", [Fault("ip", f"{text!r} carries a zone; write it without")])
+    return ip
+
+
+def read_node_name(text: str) -> str:
+    """A node's name; raises InvalidInput."""
+    _refuse(_node_name_faults("name", text))
+    return text
+
+
+def read_node(request: AddNodeRequest) -> tuple[str, str, tuple[Address, ...], dict[str, str]]:
+    """Name, uid, addresses and labels of an AddNode; raises InvalidInput."""
+    faults = _node_name_faults("name", request.name) + _id_faults("uid", request.uid)
+    addresses = _read_addresses(request.addresses, faults)
+    faults += _label_faults(request.labels)
+    _refuse(faults)
+    return request.name, request.uid, addresses, dict(request.labels)
+
+
+def _read_addresses(texts: Sequence[str], faults: list[Fault]) -> tuple[Address, ...]:
+    found: list[Address] = []
+    for index, text in enumerate(texts):
+        path = f"addresses[{index}]"
+        ip = _tried(syntax.host_address, text, path, faults)
+        if ip is None:
+            continue
+        if any(other.version == ip.version for other in found):
+            faults.append(Fault(path, f"{text} is the second IPv{ip.version} address; one of each family at most"))
+        found.append(ip)
+    if not texts:
+        faults.append(Fault("addresses", "is empty; give the address that other nodes route to"))
+    return tuple(found)
+
+
+def _label_faults(labels: Mapping[str, str]) -> list[Fault]:
+    faults: list[Fault] = []
+    for key in sorted(labels):
+        _tried(syntax.label_key, key, "labels", faults)
+        _tried(syntax.label_value, labels[key], f"labels[{key}]", faults)
+    return faults
+
+
+def _attachment_faults(message: AttachmentKey) -> list[Fault]:
+    faults = _node_name_faults("attachment.node", message.node)
+    for field, text in (("conf", message.conf), ("container_id", message.container_id)):
+        if len(text) > _CNI_NAME_MAX or not _CNI_NAME.fullmatch(text):
+            accepted = f"a letter or digit, then letters, digits, '_', '.', '-', at most {_CNI_NAME_MAX}"
+            faults.append(Fault(f"attachment.{field}", f"{syntax.quoted(text)} cannot be; accepted: {accepted} (CNI)"))
+    name = message.ifname
+    if not name or name in {".", ".."} or len(name.encode()) > _IFNAME_MAX or _IFNAME_REFUSED.search(name):
+        accepted = f"1 to {_IFNAME_MAX} bytes without '/', ':' and spaces"
+        faults.append(Fault("attachment.ifname", f"{syntax.quoted(name)} is no interface name; accepted: {accepted}"))
+    return faults
+
+
+def _pod_faults(pod: PodRef) -> list[Fault]:
+    faults = _id_faults("pod.uid", pod.uid)
+    if not names.is_namespace_name(pod.namespace):
+        faults.append(Fault("pod.namespace", f"{syntax.quoted(pod.namespace)} is no namespace's name (RFC 1123 label)"))
+    if not names.is_object_name(pod.name):
+        faults.append(Fault("pod.name", f"{syntax.quoted(pod.name)} is no pod's name (RFC 1123 subdomain)"))
+    return faults
+
+
+def _node_name_faults(path: str, name: str) -> list[Fault]:
+    found: list[Fault] = []
+    _tried(syntax.host_name, name, path, found)
+    return found
+
+
+def _id_faults(path: str, text: str) -> list[Fault]:
+    if not text or _ID.fullmatch(text):
+        return []
+    return [Fault(path, f"{syntax.quoted(text)} is no identity; accepted: letters, digits, '_', '.', ':', '-', at most 128")]
+
+
+def _tried(read: Callable[[str], Value], text: str, path: str, faults: list[Fault]) -> Value | None:
+    try:
+        return read(text)
+    except ValueError as err:
+        faults.append(Fault(path, str(err)))
+        return None
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        raise InvalidInput("the request is wrong", faults)

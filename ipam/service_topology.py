@@ -1,0 +1,98 @@
+"""The gRPC service `romana.v1.Topology`: requests in, answers out."""
+
+from collections.abc import Callable
+
+import grpc
+
+from ipam import requests
+from ipam.codec import node_message
+from ipam.nodes import Nodes
+from ipam.records import BlockRecord
+from ipam.show import block_message, prefix_messages
+from ipam.state import State
+from ipam.topologies import Topologies
+from ipam.topology.carving import carve
+from ipam.topology.reading import read_document
+from romana import keys
+from romana.errors import InvalidInput, NotFound
+from romana.store.api import Store
+from romana.v1 import node_pb2, topology_pb2
+from romana.v1.topology_pb2_grpc import TopologyServicer
+
+__all__ = ["TopologyService"]
+
+Context = grpc.aio.ServicerContext[object, object]
+
+
+class TopologyService(TopologyServicer):
+    """See topology.proto; errors become statuses in romana.rpc. What it shows is read from the store first: never old."""
+
+    def __init__(self, store: Store, state: State, topologies: Topologies, nodes: Nodes, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._state = state
+        self._topologies = topologies
+        self._nodes = nodes
+        self._clock = clock
+
+    async def Apply(self, request: topology_pb2.ApplyRequest, context: Context) -> topology_pb2.ApplyResponse:  # noqa: N802, ARG002
+        """Puts a document in force, or refuses it and leaves the old one in force."""
+        applied = await self._topologies.apply(read_document(request.document))
+        return topology_pb2.ApplyResponse(generation=applied.generation, changed=applied.changed, revision=applied.revision)
+
+    async def Check(self, request: topology_pb2.CheckRequest, context: Context) -> topology_pb2.CheckResponse:  # noqa: N802, ARG002
+        """Says what Apply would say; changes nothing."""
+        try:
+            document = read_document(request.document)
+        except InvalidInput as err:
+            faults = [topology_pb2.DocumentFault(path=fault.path, message=fault.message) for fault in err.faults]
+            return topology_pb2.CheckResponse(ok=False, faults=faults)
+        await self._refresh(keys.TOPOLOGY, keys.NODES, keys.BLOCKS)
+        change = self._topologies.plan(document)
+        prefixes = prefix_messages(carve(document), change.placements, self._blocks())
+        return topology_pb2.CheckResponse(ok=not change.refusals, refusals=change.refusals, prefixes=prefixes)
+
+    async def Show(self, request: topology_pb2.ShowRequest, context: Context) -> topology_pb2.ShowResponse:  # noqa: N802, ARG002
+        """Gives the document in force and the prefixes that follow from it."""
+        revision = await self._refresh(keys.TOPOLOGY, keys.NODES, keys.BLOCKS)
+        topology = self._state.in_force()
+        if topology is None:
+            return topology_pb2.ShowResponse(revision=revision)
+        placements = {row.value.name: row.value.placements for row in self._state.nodes.rows.values()}
+        return topology_pb2.ShowResponse(
+            document=topology.value.raw,
+            generation=topology.value.generation,
+            prefixes=prefix_messages(topology.value.prefixes, placements, self._blocks()),
+            revision=revision,
+        )
+
+    async def ListNodes(self, request: node_pb2.ListNodesRequest, context: Context) -> node_pb2.ListNodesResponse:  # noqa: N802, ARG002
+        """Nodes in the order of their names."""
+        revision = await self._refresh(keys.NODES)
+        nodes = sorted((row.value for row in self._state.nodes.rows.values()), key=lambda node: node.name)
+        return node_pb2.ListNodesResponse(nodes=[node_message(node) for node in nodes], revision=revision)
+
+    async def GetNode(self, request: node_pb2.GetNodeRequest, context: Context) -> node_pb2.GetNodeResponse:  # noqa: N802, ARG002
+        """One node with its blocks."""
+        self._state.require_whole()
+        name = requests.read_node_name(request.name)
+        await self._state.read(self._store, keys.node(name))
+        row = self._state.node(name)
+        if row is None:
+            raise NotFound(f"node {name} is not known (no key {keys.node(name)})")
+        owned = self._state.occupancy.owned(row.value.uid)
+        return node_pb2.GetNodeResponse(
+            node=node_message(row.value), blocks=[block_message(network, block, self._clock()) for network, block in owned]
+        )
+
+    async def AddNode(self, request: node_pb2.AddNodeRequest, context: Context) -> node_pb2.AddNodeResponse:  # noqa: N802, ARG002
+        """Adds a node and places it in the topology."""
+        added = await self._nodes.add(*requests.read_node(request))
+        return node_pb2.AddNodeResponse(node=node_message(added.node), changed=added.changed, revision=added.revision)
+
+    async def _refresh(self, *prefixes: str) -> int:
+        """Read these anew; the answer is a revision at which what the state then says of them is true or newer."""
+        self._state.require_whole()
+        return min([await self._state.reload(self._store, prefix) for prefix in prefixes])
+
+    def _blocks(self) -> list[BlockRecord]:
+        return [row.value for row in self._state.blocks.rows.values()]

@@ -1,0 +1,157 @@
+"""What ipamd last heard of the store, plus what it has itself written since.
+
+    watch ──→ tables: topology, nodes, blocks, addresses ──→ occupancy (what is free), uneven (nodes to look after)
+    own transactions, read-backs ──↗
+
+Owned by one event loop. It may lag behind the store: every transaction compares what it was decided on, so being behind costs a
+retry and never an address twice.
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from ipam import codec, codec_address
+from ipam.allocator import Holdings
+from ipam.commit import Txn
+from ipam.occupancy import Occupancy
+from ipam.records import AddressRecord, BlockRecord, NodeRecord, TopologyRecord
+from ipam.table import Row, Table
+from ipam.topology.placement import Placement
+from romana import keys
+from romana.errors import Unavailable
+from romana.store.api import Get, KeyValue, Put, Store, TxnResult
+from romana.store.reflector import Reflector
+
+__all__ = ["State"]
+
+Value = TypeVar("Value")
+
+
+class State:
+    """See the module's docstring. `clock` is monotonic, in seconds.
+
+    `lag_s` says how long to leave the nodes that another ipamd changed to that one, so that not all claim ahead at once.
+    """
+
+    def __init__(self, clock: Callable[[], float], lag_s: Callable[[], float]) -> None:
+        self.occupancy = Occupancy(clock)
+        self.uneven: dict[str, float] = {}
+        """Nodes that something changed for since they were last looked after (placed, given a block ahead), and from when on."""
+        self._clock = clock
+        self._lag_s = lag_s
+        self._writing = False
+        self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
+        self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
+        self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
+        self.addresses: Table[AddressRecord] = Table(codec_address.read_address, self._address_changed)
+        self._tables: dict[str, Table[Any]] = {
+            keys.TOPOLOGY: self.topology,
+            keys.NODES: self.nodes,
+            keys.BLOCKS: self.blocks,
+            keys.ADDRESSES: self.addresses,
+        }
+
+    @property
+    def prefixes(self) -> Sequence[str]:
+        """What to watch."""
+        return tuple(self._tables)
+
+    @property
+    def whole(self) -> bool:
+        """True once every table has had its first snapshot: before that nothing may be decided on it."""
+        return all(table.whole for table in self._tables.values())
+
+    def require_whole(self) -> None:
+        """Raise Unavailable before the first full snapshot."""
+        if not self.whole:
+            raise Unavailable("ipamd has not read the store yet (etcd is away, or ipamd has just started); try again")
+
+    async def follow(self, store: Store, prefix: str) -> AsyncIterator[None]:
+        """Keep the table of this prefix up to date; yields after each change."""
+        table, reflector = self._tables[prefix], Reflector(store, prefix)
+        async with aclosing(reflector.updates()) as updates:
+            async for update in updates:
+                if update.snapshot:
+                    table.replace(reflector.items.values(), update.revision)
+                else:
+                    table.follow(update.events, update.revision)
+                yield
+
+    def committed(self, txn: Txn, revision: int) -> None:
+        """Take a transaction of our own that succeeded."""
+        self._writing = True
+        for write in txn.writes:
+            table = self._table_of(write.key)
+            if table is None:
+                continue
+            if isinstance(write, Put):
+                row = table.rows.get(write.key)
+                created = row.create_revision if row else revision
+                table.put(KeyValue(write.key, write.value, created, revision, version=1))
+            else:
+                table.remove(write.key, revision)
+        self._writing = False
+
+    def learn(self, reads: Sequence[Get], result: TxnResult) -> dict[str, KeyValue | None]:
+        """Take what a transaction read, key by key; the answer has them all, None for an absent one."""
+        found = {read.key: items[0] if items else None for read, items in zip(reads, result.gets, strict=True)}
+        for key, item in found.items():
+            table = self._table_of(key)
+            if table is not None and item is not None:
+                table.put(item)
+            elif table is not None:
+                table.remove(key, result.revision)
+        return found
+
+    async def read(self, store: Store, *wanted: str) -> tuple[int, dict[str, KeyValue | None]]:
+        """Read these keys as they are now, at one revision, and take them."""
+        reads = [Get(key) for key in wanted]
+        result = await store.txn([], reads)
+        return result.revision, self.learn(reads, result)
+
+    async def reload(self, store: Store, prefix: str) -> int:
+        """Read a whole table anew, when the watch may not have told all of it yet; the answer is the revision read at."""
+        listing = await store.list(prefix)
+        self._tables[prefix].refresh(listing)
+        return listing.revision
+
+    def node(self, name: str) -> Row[NodeRecord] | None:
+        """A node by its name."""
+        return self.nodes.rows.get(keys.NODES + name)
+
+    def in_force(self) -> Row[TopologyRecord] | None:
+        """The topology, once one was applied."""
+        return self.topology.rows.get(keys.TOPOLOGY)
+
+    def holdings(self, node: NodeRecord, placement: Placement) -> Holdings | None:
+        """What the node has in that network; None while it waits to be placed anew."""
+        topology = self.in_force()
+        if topology is None or not topology.value.takes(node, placement):
+            return None
+        return self.occupancy.holdings(node, placement)
+
+    def _table_of(self, key: str) -> Table[Any] | None:
+        prefix, slash, _ = key.partition("/")
+        return self._tables.get(prefix + slash)
+
+    def _topology_changed(self, _: Row[TopologyRecord] | None, new: Row[TopologyRecord] | None) -> None:
+        self.occupancy.set_topology(new.value.prefixes if new else (), self.blocks.rows.values())
+        self._note(row.value.name for row in self.nodes.rows.values())
+
+    def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
+        self._note(row.value.name for row in (old, new) if row)
+
+    def _block_changed(self, old: Row[BlockRecord] | None, new: Row[BlockRecord] | None) -> None:
+        self.occupancy.set_block(old, new)
+        self._note(row.value.node for row in (old, new) if row)
+
+    def _address_changed(self, old: Row[AddressRecord] | None, new: Row[AddressRecord] | None) -> None:
+        self.occupancy.set_address(old, new)
+        self._note(row.value.attachment.node for row in (old, new) if row and row.value.attachment)
+
+    def _note(self, names: Iterable[str]) -> None:
+        now_s = self._clock()
+        for name in names:
+            due_s = now_s if self._writing else now_s + self._lag_s()
+            self.uneven[name] = min(due_s, self.uneven.get(name, due_s))

@@ -1,0 +1,114 @@
+"""Every transaction by which ipamd changes what the store holds: what it compares, what it writes, what it reads when it fails.
+
+    allocate   attachment, endpoint absent; address, block, node (and pod) as seen   ->  address, attachment, endpoint
+    release    attachment, addresses as seen        ->  addresses cool, attachment and endpoint deleted, journal written
+    claim      topology, node as seen; block absent                                  ->  block
+    add node   topology, node as seen; no node written since                         ->  node
+    apply      topology as seen; no node and no block written since                  ->  topology, nodes
+    place      topology, nodes as seen                                               ->  nodes
+
+So several ipamd never give one address or block twice, and a change of the topology is serialised with both.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ipam import codec, codec_address
+from ipam.commit import Txn
+from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord
+from ipam.table import Row
+from romana import keys
+from romana.store.api import Compare, CompareField, CompareOp, Delete, Get, KeyValue, Put
+
+__all__ = ["add_node", "allocate", "apply", "claim", "place", "release"]
+
+
+def allocate(
+    attachment: AttachmentRecord,
+    node: Row[NodeRecord],
+    taken: Sequence[tuple[Row[AddressRecord] | None, Row[BlockRecord]]],
+    pod: KeyValue | None,
+) -> Txn:
+    """Give an attachment its addresses; `taken` has, for each, its row as seen (None: never used) and its block."""
+    compares = [Compare.absent(attachment.id.key), Compare.absent(attachment.endpoint_key), _unchanged(node)]
+    writes = [
+        Put(attachment.id.key, codec_address.write_attachment(attachment)),
+        Put(attachment.endpoint_key, codec_address.write_endpoint(attachment)),
+    ]
+    for address, (row, block) in zip(attachment.addresses, taken, strict=True):
+        key = keys.address(address.network, address.ip)
+        record = AddressRecord(address.network, address.ip, address.block, attachment.id, attachment.pod, attachment.created_ms)
+        compares += [Compare.at(key, row.mod_revision if row else 0), _unchanged(block)]
+        writes.append(Put(key, codec_address.write_address(record)))
+    if pod is not None:
+        compares.append(Compare(pod.key, CompareField.CREATE, CompareOp.EQUAL, pod.create_revision))
+    return _txn(compares, writes)
+
+
+def release(
+    attachment: KeyValue, record: AttachmentRecord, held: Sequence[Row[AddressRecord]], now_ms: int, cooldown_s: int
+) -> Txn:
+    """Take an attachment's addresses back; `held` are those of them that it (still) holds."""
+    compares = [Compare.unchanged(attachment)]
+    writes: list[Put | Delete] = [Delete(attachment.key), Delete(record.endpoint_key)]
+    for row in held:
+        cooling = replace(row.value, released_ms=now_ms, cooldown_s=cooldown_s)
+        # The address's mod_revision makes the journal's key that of this holding, whoever writes it.
+        entry = keys.journal(now_ms, f"{row.value.ip}-{row.mod_revision}")
+        compares.append(_unchanged(row))
+        writes += [Put(row.key, codec_address.write_address(cooling)), Put(entry, codec_address.write_journal(cooling))]
+    return _txn(compares, writes)
+
+
+def claim(block: BlockRecord, topology: Row[TopologyRecord], node: Row[NodeRecord]) -> Txn:
+    """Make a block the node's. That it overlaps no other is for the caller: all blocks of one topology are of one size."""
+    key = keys.block(block.network, block.cidr)
+    return _txn([_unchanged(topology), _unchanged(node), Compare.absent(key)], [Put(key, codec.write_block(block))])
+
+
+def add_node(node: NodeRecord, old: Row[NodeRecord] | None, topology: Row[TopologyRecord] | None, seen: int) -> Txn:
+    """Write a node that was decided on when all nodes were known up to revision `seen`."""
+    key = keys.node(node.name)
+    compares = [_at(keys.TOPOLOGY, topology), _at(key, old), _not_since(keys.NODES, seen)]
+    return Txn(tuple(compares), (Put(key, codec.write_node(node)),), (Get(key), Get(keys.TOPOLOGY)))
+
+
+def apply(
+    record: TopologyRecord,
+    old: Row[TopologyRecord] | None,
+    nodes: Iterable[tuple[Row[NodeRecord], NodeRecord]],
+    seen: tuple[int, int],
+    now_ms: int,
+) -> Txn:
+    """Put a topology in force and place these nodes anew; `seen`: up to where all nodes, and all blocks, were known."""
+    compares = [_at(keys.TOPOLOGY, old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
+    writes = [Put(keys.TOPOLOGY, codec.write_topology(record, now_ms))]
+    for row, node in nodes:
+        compares.append(_unchanged(row))
+        writes.append(Put(row.key, codec.write_node(node)))
+    return Txn(tuple(compares), tuple(writes))
+
+
+def place(topology: Row[TopologyRecord], nodes: Iterable[tuple[Row[NodeRecord], NodeRecord]]) -> Txn:
+    """Write where nodes stand in the topology in force."""
+    changes = list(nodes)
+    compares = [_unchanged(topology), *(_unchanged(row) for row, _ in changes)]
+    return _txn(compares, [Put(row.key, codec.write_node(node)) for row, node in changes])
+
+
+def _txn(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Txn:
+    unique = tuple(dict.fromkeys(compares))
+    return Txn(unique, tuple(writes), tuple(Get(key) for key in dict.fromkeys(compare.key for compare in unique)))
+
+
+def _unchanged(row: Row[NodeRecord] | Row[BlockRecord] | Row[AddressRecord] | Row[TopologyRecord]) -> Compare:
+    return Compare.at(row.key, row.mod_revision)
+
+
+def _at(key: str, row: Row[NodeRecord] | Row[TopologyRecord] | None) -> Compare:
+    return Compare.at(key, row.mod_revision if row else 0)
+
+
+def _not_since(prefix: str, revision: int) -> Compare:
+    """Holds when no key below the prefix was written after that revision."""
+    return Compare(prefix, CompareField.MOD, CompareOp.LESS, revision + 1, prefix=True)
