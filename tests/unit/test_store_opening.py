@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from romana.errors import FatalError
+from romana.errors import FatalError, Unavailable
 from romana.store import schema
 from romana.store.api import Put
 from romana.store.memory import MemoryStore
-from romana.store.opening import prepare
+from romana.store.opening import open_store, prepare
 from romana.v1.store_pb2 import Schema
 
 
@@ -79,3 +79,8 @@ async def test_etcd_that_is_away_is_waited_for(caplog: pytest.LogCaptureFixture)
     store.mend()
     await asyncio.wait_for(opening, 30)
     assert caplog.text.count("opening the store interrupted") == 1
+
+
+async def test_command_does_not_wait_for_ever() -> None:
+    with pytest.raises(Unavailable, match="etcd at unix:/nonexistent gave no store"):
+        await open_store(["unix:/nonexistent"], timeout_s=0.2)
