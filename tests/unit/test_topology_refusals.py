@@ -37,6 +37,10 @@ H1 = {"name": "h1", "ip": "192.0.2.1"}
 ONE_FAULT: dict[str, tuple[Any, str, list[str]]] = {
     "name twice": (doc([net(), net(cidr="10.1.0.0/16")]), "networks[1].name", ['"a"', "networks[0]"]),
     "networks overlap": (doc([net(), net("b", "10.0.128.0/17")]), "networks[1].cidr", ["10.0.128.0/17", "networks[0]"]),
+    "later networks overlap": (
+        doc([net(), net("c", "10.2.1.0/24"), net("b", "10.2.0.0/16"), net("d", "10.3.0.0/16")]),
+        "networks[1].cidr", ["10.2.1.0/24", "10.2.0.0/16", "networks[2]"],
+    ),
     "same prefix": (doc([net(), net("b")]), "networks[1].cidr", ["overlaps"]),
     "two topologies": (
         doc([net()], {"networks": ["a"], "map": [LEAF]}, {"networks": ["a"], "map": [LEAF]}),
