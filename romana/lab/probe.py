@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from romana.netlink.netns import call_in
 
@@ -85,11 +86,11 @@ def _tcp_service(name: str):  # type: ignore[no-untyped-def]  # asyncio's own ca
 
 class _Echo(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
+        # Not isinstance: until Python 3.12 asyncio's own datagram transport is no subclass of this one.
+        self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        if isinstance(self._transport, asyncio.DatagramTransport):
-            self._transport.sendto(data, addr)
+        self._transport.sendto(data, addr)
 
 
 async def reach(source: Pod, target: Pod) -> bool:

@@ -48,6 +48,8 @@ def spawn(lab: LabSpec, spec: ProcessSpec) -> Running:
     """Start a process in its namespace, its output appended to `<run>/log/<id>.log`, and record it."""
     environ = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "ROMANA_CONFIG": spec.config}
     log = lab.run / "log" / f"{spec.id}.log"
+    if spec.stale_socket:
+        Path(spec.stale_socket).unlink(missing_ok=True)
     with log.open("ab") as output:
         process = subprocess.Popen(
             enter(spec.netns, spec.command),

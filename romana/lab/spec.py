@@ -56,6 +56,8 @@ class ProcessSpec:
     config: str
     """Path of its configuration (ROMANA_CONFIG)."""
     cwd: str
+    stale_socket: str = ""
+    """A socket that it makes and does not replace: one left by a killed process must go before the next start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,9 @@ class LabSpec:
         """All processes, in the order of their start."""
         control = self.netns(CONTROL)
         found = [
-            ProcessSpec("etcd", control, self._etcd_command(), "", str(self.run / "etcd")),
+            ProcessSpec(
+                "etcd", control, self._etcd_command(), "", str(self.run / "etcd"), self.etcd_endpoint.removeprefix("unix:")
+            ),
             ProcessSpec("ipamd", control, (f"{self.programs}/romana-ipamd",), str(self.run / "ipamd.toml"), str(self.run)),
         ]
         for node in self.nodes:
