@@ -115,7 +115,8 @@ def send(connection: _socket.socket, request: bytes, netns: int | None) -> None:
     if netns is not None:
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, netns.to_bytes(4, sys.byteorder))]
     sent = connection.sendmsg([request], ancillary)
-    connection.sendall(memoryview(request)[sent:])
+    if sent < len(request):  # sending nothing would fail when the agent has answered and gone already
+        connection.sendall(memoryview(request)[sent:])
 
 
 def receive(connection: _socket.socket) -> tuple[int, bytes]:
