@@ -13,12 +13,13 @@ from ipam import codec_address, transactions
 from ipam.allocator import PickKind
 from ipam.commit import Committer
 from ipam.picker import Picker
+from ipam.reads import Reader
 from ipam.records import Assigned, AttachmentId, AttachmentRecord, NodeRecord, PodId
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
 from romana.errors import Ambiguous, Conflict, NotFound, Refused
-from romana.store.api import KeyValue, Store
+from romana.store.api import KeyValue
 from romana.v1.store_pb2 import Pod
 
 __all__ = ["Allocations", "Granted", "Wanted"]
@@ -54,13 +55,13 @@ class Allocations:
 
     def __init__(
         self,
-        store: Store,
+        reader: Reader,
         state: State,
         committer: Committer,
         picker: Picker,
         now_ms: Callable[[], int],
     ) -> None:
-        self._store = store
+        self._reader = reader
         self._state = state
         self._committer = committer
         self._picker = picker
@@ -80,13 +81,11 @@ class Allocations:
 
     async def _attempt(self, wanted: Wanted) -> Granted | None:
         node = await self._node(wanted)
-        pod = None
-        if wanted.pod is not None:
-            pod_key = keys.pod(wanted.pod.namespace, wanted.pod.name)
-            _, found = await self._state.read(self._store, wanted.attachment.key, pod_key)
-            if (item := found[wanted.attachment.key]) is not None:
-                return _existing(item, wanted, node.value)
-            pod = _checked_pod(found[pod_key], wanted.pod)
+        pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
+        _, found = await self._reader.read(wanted.attachment.key, *pod_keys)
+        if (item := found[wanted.attachment.key]) is not None:
+            return _existing(item, wanted, node.value)
+        pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
         placement, pick = await self._picker.reserve(node.value.name, wanted.pod.namespace if wanted.pod else "")
         address = Assigned(placement.network, pick.ip, pick.block)
         try:
@@ -99,7 +98,7 @@ class Allocations:
         name = wanted.attachment.node
         row = self._state.node(name)
         if row is None or wanted.node_uid not in {"", row.value.uid}:
-            await self._state.read(self._store, keys.node(name))
+            await self._reader.read(keys.node(name))
             row = self._state.node(name)
         if row is None:
             raise NotFound(f"node {name} is not known (no key {keys.node(name)}); add it first: romana node add {name}")
@@ -131,7 +130,7 @@ class Allocations:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
         address = record.addresses[0]
         wrote = [keys.address(address.network, address.ip), record.id.key]
-        _, found = await self._state.read(self._store, *wrote, keys.node(record.id.node))
+        _, found = await self._reader.read(*wrote, keys.node(record.id.node))
         item, node = found[record.id.key], self._state.node(record.id.node)
         if item is None or node is None:
             return None

@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 from ipam import transactions
 from ipam.allocator import Holdings, PickKind, choose, next_block
 from ipam.commit import Committer, Txn
+from ipam.reads import Reader
 from ipam.records import BlockRecord
 from ipam.state import State
 from romana import keys
@@ -27,8 +28,9 @@ Wanted = Callable[[Holdings], Network | None]
 class Claims:
     """`clock` is monotonic, in seconds."""
 
-    def __init__(self, store: Store, state: State, committer: Committer, clock: Callable[[], float]) -> None:
+    def __init__(self, store: Store, reader: Reader, state: State, committer: Committer, clock: Callable[[], float]) -> None:
         self._store = store
+        self._reader = reader
         self._state = state
         self._committer = committer
         self._clock = clock
@@ -85,7 +87,7 @@ class Claims:
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:
-            await self._state.read(self._store, keys.block(block.network, block.cidr))
+            await self._reader.read(keys.block(block.network, block.cidr))
             return False
         if result.succeeded:
             log.info("block claimed", extra={"block": str(block.cidr), "network": block.network, "node": block.node})

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from ipaddress import ip_network
 
+from ipam.reads import Reader
 from ipam.records import AddressRecord, BlockRecord
 from ipam.state import State
 from ipam.topology.carving import Prefix
 from romana import keys
 from romana.keys import Address
-from romana.store.api import Store
 
 __all__ = ["Found", "look_up"]
 
@@ -23,14 +23,14 @@ class Found:
     record: AddressRecord | None = None
 
 
-async def look_up(store: Store, state: State, ip: Address) -> Found:
+async def look_up(reader: Reader, state: State, ip: Address) -> Found:
     """All there is to know of the address; its own record is read from the store, the rest is as last heard."""
     state.require_whole()
     topology = state.in_force()
     for network in topology.value.document.networks if topology else ():
         if ip in network.cidr:
             key = keys.address(network.name, ip)
-            await state.read(store, key)
+            await reader.read(key)
             row = state.addresses.rows.get(key)
             prefixes = topology.value.prefixes if topology else ()
             prefix = next((prefix for prefix in prefixes if prefix.network == network.name and ip in prefix.cidr), None)

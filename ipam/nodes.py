@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ipam import transactions
+from ipam.reads import Reader
 from ipam.records import NodeRecord, TopologyRecord
 from ipam.state import State
 from ipam.table import Row
@@ -37,8 +38,9 @@ class Added:
 class Nodes:
     """One at a time in this process: `lock` is also held while a topology is applied."""
 
-    def __init__(self, store: Store, state: State, lock: asyncio.Lock) -> None:
+    def __init__(self, store: Store, reader: Reader, state: State, lock: asyncio.Lock) -> None:
         self._store = store
+        self._reader = reader
         self._state = state
         self._lock = lock
 
@@ -69,7 +71,7 @@ class Nodes:
         self._refuse_unfit(wanted, old)
         node = self._placed(wanted, old, topology)
         if old is not None and node == old.value:
-            revision, _ = await self._state.read(self._store, old.key)
+            revision, _ = await self._reader.read(old.key)
             return Added(node, changed=False, revision=revision) if self._state.node(wanted.name) == old else None
         txn = transactions.add_node(node, old, topology, self._state.nodes.revision)
         result = await self._store.txn(txn.compares, txn.writes, txn.reads)

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from ipam.allocator import Pick, PickKind, choose
 from ipam.claims import Claims
 from ipam.networks import networks_for
+from ipam.reads import Reader
 from ipam.records import Assigned
 from ipam.state import State
 from ipam.topology.placement import Placement, misfits
 from romana import keys
 from romana.errors import Conflict, Exhausted, NotFound, Refused, Unavailable
-from romana.store.api import Store
 
 __all__ = ["Picker"]
 
@@ -20,8 +20,8 @@ ATTEMPTS = 20  # claims of a block whose addresses other requests then took
 class Picker:
     """`clock` is monotonic, in seconds."""
 
-    def __init__(self, store: Store, state: State, claims: Claims, clock: Callable[[], float]) -> None:
-        self._store = store
+    def __init__(self, reader: Reader, state: State, claims: Claims, clock: Callable[[], float]) -> None:
+        self._reader = reader
         self._state = state
         self._claims = claims
         self._clock = clock
@@ -49,7 +49,7 @@ class Picker:
     async def _pick(self, name: str, tenant: str) -> tuple[Placement, Pick]:
         placements = self._placements(name, tenant)
         if not placements:
-            await self._state.read(self._store, keys.node(name), keys.TOPOLOGY)
+            await self._reader.read(keys.node(name), keys.TOPOLOGY)
             placements = self._placements(name, tenant) or self._refuse(name, tenant)
         node, full = self._state.node(name), []
         for placement in placements:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 from ipam import codec_address, transactions
 from ipam.commit import Committer
+from ipam.reads import Reader
 from ipam.records import AddressRecord, Assigned, AttachmentId, AttachmentRecord
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
 from romana.errors import Ambiguous, Conflict
-from romana.store.api import KeyValue, Store
+from romana.store.api import KeyValue
 
 __all__ = ["Released", "Releases"]
 
@@ -33,8 +34,8 @@ class Released:
 class Releases:
     """`now_ms` is the wall clock, milliseconds since 1970; `cooldown_s` is how long a released address rests."""
 
-    def __init__(self, store: Store, state: State, committer: Committer, now_ms: Callable[[], int], cooldown_s: int) -> None:
-        self._store = store
+    def __init__(self, reader: Reader, state: State, committer: Committer, now_ms: Callable[[], int], cooldown_s: int) -> None:
+        self._reader = reader
         self._state = state
         self._committer = committer
         self._now_ms = now_ms
@@ -48,7 +49,7 @@ class Releases:
         self._state.require_whole()
         ours: tuple[Assigned, ...] = ()
         for _ in range(ATTEMPTS):
-            revision, found = await self._state.read(self._store, attachment.key)
+            revision, found = await self._reader.read(attachment.key)
             item = found[attachment.key]
             if item is None:
                 return Released(bool(ours), ours, revision)
@@ -75,7 +76,7 @@ class Releases:
         """The rows of the addresses that the attachment really holds; asks the store where the state does not say so."""
         wanted = [keys.address(address.network, address.ip) for address in record.addresses]
         if not all(self._holds(key, record.id) for key in wanted):
-            await self._state.read(self._store, *wanted)
+            await self._reader.read(*wanted)
         held = [key for key in wanted if self._holds(key, record.id)]
         for key in wanted:
             if key not in held:

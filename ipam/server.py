@@ -12,6 +12,7 @@ from ipam.claims import Claims
 from ipam.commit import Committer
 from ipam.nodes import Nodes
 from ipam.picker import Picker
+from ipam.reads import Reader
 from ipam.releasing import Releases
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
@@ -58,17 +59,18 @@ class Ipamd:
     ) -> None:
         self._store = store
         self.state = State(clock, lag_s)
+        reader = Reader(store, self.state.learn)
         committer = Committer(store, self.state.committed)
-        claims = Claims(store, self.state, committer, clock)
-        picker = Picker(store, self.state, claims, clock)
+        claims = Claims(store, reader, self.state, committer, clock)
+        picker = Picker(reader, self.state, claims, clock)
         admin = asyncio.Lock()
-        topologies = Topologies(store, self.state, admin, _now_ms)
-        nodes = Nodes(store, self.state, admin)
+        topologies = Topologies(store, reader, self.state, admin, _now_ms)
+        nodes = Nodes(store, reader, self.state, admin)
         self._upkeep = Upkeep(self.state, topologies, claims, clock)
-        allocations = Allocations(store, self.state, committer, picker, _now_ms)
-        releases = Releases(store, self.state, committer, _now_ms, cooldown_s)
-        self._ipam = IpamService(store, self.state, allocations, releases)
-        self._topology = TopologyService(store, self.state, topologies, nodes, clock)
+        allocations = Allocations(reader, self.state, committer, picker, _now_ms)
+        releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
+        self._ipam = IpamService(reader, self.state, allocations, releases)
+        self._topology = TopologyService(store, reader, self.state, topologies, nodes, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""

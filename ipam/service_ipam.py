@@ -5,9 +5,9 @@ import grpc
 from ipam import codec, codec_address, requests
 from ipam.allocation import Allocations
 from ipam.lookup import Found, look_up
+from ipam.reads import Reader
 from ipam.releasing import Releases
 from ipam.state import State
-from romana.store.api import Store
 from romana.v1 import ipam_pb2
 from romana.v1.ipam_pb2_grpc import IpamServicer
 
@@ -19,8 +19,8 @@ Context = grpc.aio.ServicerContext[object, object]
 class IpamService(IpamServicer):
     """See ipam.proto; errors become statuses in romana.rpc."""
 
-    def __init__(self, store: Store, state: State, allocations: Allocations, releases: Releases) -> None:
-        self._store = store
+    def __init__(self, reader: Reader, state: State, allocations: Allocations, releases: Releases) -> None:
+        self._reader = reader
         self._state = state
         self._allocations = allocations
         self._releases = releases
@@ -46,7 +46,7 @@ class IpamService(IpamServicer):
 
     async def Lookup(self, request: ipam_pb2.LookupRequest, context: Context) -> ipam_pb2.LookupResponse:  # noqa: N802, ARG002
         """Says all there is to know of one address."""
-        return _lookup_response(await look_up(self._store, self._state, requests.read_address(request.ip)))
+        return _lookup_response(await look_up(self._reader, self._state, requests.read_address(request.ip)))
 
 
 def _lookup_response(found: Found) -> ipam_pb2.LookupResponse:

@@ -7,6 +7,7 @@ import grpc
 from ipam import requests
 from ipam.codec import node_message
 from ipam.nodes import Nodes
+from ipam.reads import Reader
 from ipam.records import BlockRecord
 from ipam.show import block_message, prefix_messages
 from ipam.state import State
@@ -27,8 +28,17 @@ Context = grpc.aio.ServicerContext[object, object]
 class TopologyService(TopologyServicer):
     """See topology.proto; errors become statuses in romana.rpc. What it shows is read from the store first: never old."""
 
-    def __init__(self, store: Store, state: State, topologies: Topologies, nodes: Nodes, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        reader: Reader,
+        state: State,
+        topologies: Topologies,
+        nodes: Nodes,
+        clock: Callable[[], float],
+    ) -> None:
         self._store = store
+        self._reader = reader
         self._state = state
         self._topologies = topologies
         self._nodes = nodes
@@ -75,7 +85,7 @@ class TopologyService(TopologyServicer):
         """One node with its blocks."""
         self._state.require_whole()
         name = requests.read_node_name(request.name)
-        await self._state.read(self._store, keys.node(name))
+        await self._reader.read(keys.node(name))
         row = self._state.node(name)
         if row is None:
             raise NotFound(f"node {name} is not known (no key {keys.node(name)})")

@@ -104,12 +104,6 @@ class State:
                 table.remove(key, result.revision)
         return found
 
-    async def read(self, store: Store, *wanted: str) -> tuple[int, dict[str, KeyValue | None]]:
-        """Read these keys as they are now, at one revision, and take them."""
-        reads = [Get(key) for key in wanted]
-        result = await store.txn([], reads)
-        return result.revision, self.learn(reads, result)
-
     async def reload(self, store: Store, prefix: str) -> int:
         """Read a whole table anew, when the watch may not have told all of it yet; the answer is the revision read at."""
         listing = await store.list(prefix)

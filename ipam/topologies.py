@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from ipam import transactions
 from ipam.commit import Txn
+from ipam.reads import Reader
 from ipam.records import NodeRecord, TopologyRecord
 from ipam.state import State
 from ipam.table import Row
@@ -44,8 +45,9 @@ class Applied:
 class Topologies:
     """One at a time in this process: `lock` is also held while a node is added. `now_ms` is the wall clock."""
 
-    def __init__(self, store: Store, state: State, lock: asyncio.Lock, now_ms: Callable[[], int]) -> None:
+    def __init__(self, store: Store, reader: Reader, state: State, lock: asyncio.Lock, now_ms: Callable[[], int]) -> None:
         self._store = store
+        self._reader = reader
         self._state = state
         self._lock = lock
         self._now_ms = now_ms
@@ -84,7 +86,7 @@ class Topologies:
         """The answer; None when something was in the way, which is known now."""
         old, raw = self._state.in_force(), normalised(document)
         if old is not None and old.value.raw == raw:
-            revision, _ = await self._state.read(self._store, keys.TOPOLOGY)
+            revision, _ = await self._reader.read(keys.TOPOLOGY)
             return Applied(old.value.generation, changed=False, revision=revision) if self._state.in_force() == old else None
         change = self.plan(document)
         if change.refusals:

@@ -1,0 +1,138 @@
+"""Says what is wrong with what ipamd wrote, from the store alone: invariants I1 to I6 and I10 of address management.
+
+I1 an address has one live attachment; I2 what was acknowledged is there; I3 blocks overlap nothing and lie in their group;
+I4 a block has one owner, its group's; I5 an attachment and its addresses, endpoint and holder agree; I6 what was given anew was
+not freed by the old holder's release; I10 held, cooling and free are all of a block, and the index of a running ipamd agrees.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+from ipam import codec, codec_address
+from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord
+from ipam.state import State
+from romana import keys
+from romana.store.api import KeyValue, Store
+from romana.v1 import store_pb2
+
+__all__ = ["faults", "index_faults"]
+
+
+class _Contents:
+    """Everything in the store, decoded."""
+
+    def __init__(self, items: tuple[KeyValue, ...]) -> None:
+        by_prefix: dict[str, list[KeyValue]] = {}
+        for item in items:
+            by_prefix.setdefault(item.key.split("/")[0] + "/" * ("/" in item.key), []).append(item)
+        self.topology = [codec.read_topology(item) for item in by_prefix.get(keys.TOPOLOGY, [])]
+        self.nodes: dict[str, NodeRecord] = {node.name: node for node in map(codec.read_node, by_prefix.get(keys.NODES, []))}
+        self.blocks: list[BlockRecord] = [codec.read_block(item) for item in by_prefix.get(keys.BLOCKS, [])]
+        self.addresses: list[AddressRecord] = [codec_address.read_address(item) for item in by_prefix.get(keys.ADDRESSES, [])]
+        self.attachments: dict[str, AttachmentRecord] = {
+            item.key: codec_address.read_attachment(item) for item in by_prefix.get(keys.ATTACHMENTS, [])
+        }
+        self.endpoints = {item.key: store_pb2.Endpoint.FromString(item.value) for item in by_prefix.get(keys.ENDPOINTS, [])}
+        self.journal = [store_pb2.JournalRecord.FromString(item.value) for item in by_prefix.get(keys.JOURNAL, [])]
+
+
+async def faults(store: Store, acknowledged: Mapping[str, str] | None = None) -> list[str]:
+    """All that is wrong; empty when nothing is. `acknowledged`: attachment key -> address that a caller was told and kept."""
+    contents = _Contents((await store.list("")).items)
+    return [
+        *_address_faults(contents),
+        *_attachment_faults(contents),
+        *_block_faults(contents),
+        *_journal_faults(contents),
+        *_acknowledged_faults(contents, acknowledged or {}),
+    ]
+
+
+def _address_faults(contents: _Contents) -> Iterator[str]:
+    blocks = {(block.network, block.cidr): block for block in contents.blocks}
+    for record in contents.addresses:
+        where = f"address {record.network}/{record.ip}"
+        block = blocks.get((record.network, record.block))
+        if record.ip not in record.block:
+            yield f"{where} does not lie in its block {record.block}"
+        if block is None:
+            yield f"{where} lies in block {record.block}, which nobody has"
+        if record.attachment is None:
+            yield f"{where} names no attachment"
+            continue
+        holder = contents.attachments.get(record.attachment.key)
+        holds = holder is not None and any(address.ip == record.ip for address in holder.addresses)
+        if record.held != holds:
+            yield f"{where} is {'held' if record.held else 'cooling'}, its attachment {'has it' if holds else 'has it not'}"
+        if block and record.held and holder and block.node_uid != holder.node_uid:
+            yield f"{where} is held by {holder.id} of node uid {holder.node_uid}, its block is {block.node_uid}'s"
+
+
+def _attachment_faults(contents: _Contents) -> Iterator[str]:
+    held = {(record.network, record.ip): record for record in contents.addresses if record.held}
+    for attachment in contents.attachments.values():
+        for address in attachment.addresses:
+            record = held.get((address.network, address.ip))
+            if record is None or record.attachment != attachment.id:
+                yield f"attachment {attachment.id} has {address.ip}, which is {record.attachment if record else 'nobody'}'s"
+        endpoint = contents.endpoints.get(attachment.endpoint_key)
+        if endpoint is None or list(endpoint.addresses) != [str(address.ip) for address in attachment.addresses]:
+            yield f"attachment {attachment.id} has not the endpoint {attachment.endpoint_key}"
+    for ip, count in Counter(a.ip for attachment in contents.attachments.values() for a in attachment.addresses).items():
+        if count > 1:
+            yield f"{ip} belongs to {count} attachments"
+    wanted = {attachment.endpoint_key for attachment in contents.attachments.values()}
+    yield from (f"endpoint {key} belongs to no attachment" for key in contents.endpoints.keys() - wanted)
+
+
+def _block_faults(contents: _Contents) -> Iterator[str]:
+    ordered = sorted(contents.blocks, key=lambda block: (block.cidr.version, int(block.cidr.network_address)))
+    for low, high in pairwise(ordered):
+        if low.cidr.version == high.cidr.version and int(low.cidr.broadcast_address) >= int(high.cidr.network_address):
+            yield f"blocks {low.cidr} of {low.node} and {high.cidr} of {high.node} overlap"
+    uids = {node.uid: node for node in contents.nodes.values()}
+    masks = {(prefix.network, prefix.path): prefix.block_mask for record in contents.topology for prefix in record.prefixes}
+    for block in contents.blocks:
+        node = uids.get(block.node_uid)
+        place = node.placement(block.network) if node else None
+        if place is None or block.cidr.network_address not in place.cidr or block.cidr.prefixlen < place.cidr.prefixlen:
+            yield f"block {block.cidr} of {block.node} does not lie in the group of its node"
+        elif masks.get((place.network, place.path)) != block.cidr.prefixlen:
+            yield f"block {block.cidr} of {block.node} has not the size that the topology says"
+
+
+def _journal_faults(contents: _Contents) -> Iterator[str]:
+    spans: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for record in contents.journal:
+        span = (record.since.ToMilliseconds(), record.until.ToMilliseconds())
+        spans.setdefault((record.network, record.ip), []).append(span)
+    for (network, ip), found in spans.items():
+        for (_, end), (start, _) in pairwise(sorted(found)):
+            if start < end:
+                yield f"the journal has two holders of {network}/{ip} at one time"
+
+
+def _acknowledged_faults(contents: _Contents, acknowledged: Mapping[str, str]) -> Iterator[str]:
+    for key, ip in acknowledged.items():
+        attachment = contents.attachments.get(key)
+        if attachment is None or ip not in {str(address.ip) for address in attachment.addresses}:
+            yield f"{key} was told that it has {ip}, and has {attachment.addresses if attachment else 'nothing'}"
+
+
+async def index_faults(store: Store, state: State) -> list[str]:
+    """Where what a running ipamd counts as used in its nodes' blocks differs from the store; it must have caught up."""
+    contents = _Contents((await store.list("")).items)
+    lines = []
+    for node in contents.nodes.values():
+        for network, block in state.occupancy.owned(node.uid):
+            inside = [a for a in contents.addresses if (a.network, a.block) == (network, block.cidr)]
+            held = sum(1 << block.offset(a.ip) for a in inside if a.held)
+            cooling = sum(1 << block.offset(a.ip) for a in inside if not a.held)
+            if (held, cooling) != (block.held, block.cooling_bits):
+                lines.append(f"block {block.cidr}: the index has other addresses than the store")
+            if held.bit_count() + cooling.bit_count() + (~(held | cooling) & (1 << block.size) - 1).bit_count() != block.size:
+                lines.append(f"block {block.cidr}: held, cooling and free are not all of it")
+    owned = {(n, str(b.cidr)) for node in contents.nodes.values() for n, b in state.occupancy.owned(node.uid)}
+    stored = {(block.network, str(block.cidr)) for block in contents.blocks}
+    return lines + ([f"the index has blocks {owned}, the store {stored}"] if owned != stored else [])
