@@ -38,7 +38,8 @@ def test_lab_up_names_everything_that_others_need(lab: Lab) -> None:
         assert json.loads(Path(node["conflist"]).read_text())["plugins"][0]["type"] == "romana"
         assert Path(node["agent_socket"]).is_socket()
         assert set(node["pids"]) >= {"agent", "routed"}
-    for pid in [*lab.up["control"]["pids"].values(), *(pid for node in lab.up["nodes"] for pid in node["pids"].values())]:
+    now = lab.status()
+    for pid in [*now["control"]["pids"].values(), *(pid for node in now["nodes"] for pid in node["pids"].values())]:
         os.kill(pid, 0)
     for endpoint in (*lab.up["etcd"], lab.up["ipam"]):
         path = endpoint.removeprefix("unix:")
