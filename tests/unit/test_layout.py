@@ -95,6 +95,11 @@ def test_pure_module_imports_only_pure_modules_of_ours() -> None:
     assert acting == []
 
 
+def test_module_in_the_contract_of_pure_modules_says_so() -> None:
+    ours = {module_name(path): path for path in sources(*SHIPPED)}
+    assert [name for name, path in ours.items() if is_below(name, contract("Pure modules")) and not is_pure(path)] == []
+
+
 def test_every_module_that_is_not_on_the_top_floor_may_not_import_a_daemon() -> None:
     shared = contract("The shared package")
     top = {"romana.cli", "romana.lab"}
