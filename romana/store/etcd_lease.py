@@ -74,8 +74,5 @@ class EtcdLease:
         except Unavailable as err:
             return self._outage.failed(err)
         self._outage.over()
-        if ttl_s <= 0:
-            self._lost = True
-            return 0
-        self._lives_until = asked_at + ttl_s
-        return ttl_s / 3
+        self._lives_until = asked_at + ttl_s  # with 0 or less, as etcd says of a lease that is gone, it is lost now
+        return max(0.0, ttl_s / 3)

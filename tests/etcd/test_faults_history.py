@@ -118,6 +118,27 @@ async def test_restored_etcd_that_has_overtaken_us_is_listed_again(
         await eventually(lambda: list(updates.reflector.items) == names(0, 20))
 
 
+async def test_pages_show_one_revision_whatever_is_written_between_them(etcd_store: EtcdStore, own_etcd: EtcdServer) -> None:
+    class WrittenUnderIt(EtcdStore):
+        """Somebody writes after each page."""
+
+        pages = 0
+
+        async def _range(self, what: str, request: rpc_pb2.RangeRequest) -> rpc_pb2.RangeResponse:
+            response = await super()._range(what, request)
+            self.pages += 1
+            await etcd_store.txn([], [Delete(f"w/{20 - self.pages:05}"), Put(f"w/new{self.pages}", b"")])
+            return response
+
+    await create_all(etcd_store, names(0, 20))
+    store = WrittenUnderIt([own_etcd.target])
+    listing = await store.list("w/", page_size=5)
+    await store.close()
+    assert [item.key for item in listing.items] == names(0, 20)
+    assert listing.revision == listing.items[-1].mod_revision
+    assert store.pages == 4
+
+
 async def test_listing_that_is_compacted_between_pages_starts_again(etcd_store: EtcdStore, own_etcd: EtcdServer) -> None:
     class CompactedUnderIt(EtcdStore):
         """Loses its history after the third page."""

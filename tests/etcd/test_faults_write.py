@@ -26,8 +26,8 @@ def frozen(server: EtcdServer) -> Iterator[None]:
 
 
 async def test_write_without_an_answer_is_ambiguous(own_etcd: EtcdServer, etcd_store: EtcdStore) -> None:
-    hasty = EtcdStore([own_etcd.target], timeout_s=0.5)
-    await hasty.txn([], [Put("before", b"")])
+    hasty = EtcdStore([own_etcd.target], timeout_s=1)
+    await create(hasty, "before")
     with frozen(own_etcd), pytest.raises(Ambiguous, match="DEADLINE_EXCEEDED"):
         await hasty.txn([], [Put("a", b"")])
     await hasty.close()

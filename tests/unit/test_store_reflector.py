@@ -80,6 +80,18 @@ async def test_restored_store_is_told_as_a_difference() -> None:
     assert [(event.key, event.value is None) for event in update.events] == [("lost", True), ("new", False)]
 
 
+async def test_restored_store_that_has_overtaken_the_watch_is_listed_again() -> None:
+    store, updates = MemoryStore(), asyncio.Queue[Update]()
+    await store.txn([], [Put("lost", b"1")])
+    task = asyncio.create_task(run(Reflector(store, ""), updates))
+    await next_update(updates)
+    store.restore({f"k{number}": b"" for number in range(9)})
+    update = await next_update(updates)
+    await stop(task)
+    assert update.snapshot
+    assert update.events[0].key == "lost"
+
+
 KEYS = st.sampled_from(["w/a", "w/b", "w/c", "w/d/e", "x/f"])
 STEPS = st.one_of(
     st.tuples(st.just("put"), KEYS),
