@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from policyd.compiled import Address, Protocol
 from policyd.policy import NetworkPolicy, ObjectName
 
-__all__ = ["ANONYMOUS", "Cluster", "CoveredPod", "Endpoint", "NamedPort", "NamespaceState", "PodState", "covered_pod"]
+__all__ = ["ANONYMOUS", "FINISHED", "Cluster", "CoveredPod", "Endpoint", "NamedPort", "NamespaceState", "PodState", "covered_pod"]
 
 ANONYMOUS = ObjectName("_", "_")
 """Where the store keeps endpoints of attachments that the runtime named no pod for."""
 
-FINISHED = {"Succeeded", "Failed"}
+FINISHED = frozenset({"Succeeded", "Failed"})
+"""Phases in which a pod has left everything."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,11 @@ from enum import Enum
 from policyd.cluster import Cluster, CoveredPod
 from policyd.compiled import Direction, Protocol
 from policyd.policy import IpBlock, NamedPorts, NetworkPolicy, ObjectName, Peer, Ports, Rule
+from policyd.selection import is_in, isolating_policies
 from policyd.verdict_sides import Party, Side, resolve
 from romana.errors import InvalidInput
 
-__all__ = ["Decision", "Party", "Reason", "RuleRef", "Verdict", "isolating_policies", "verdict"]
+__all__ = ["Decision", "Party", "Reason", "RuleRef", "Verdict", "verdict"]
 
 
 class Reason(Enum):
@@ -92,12 +93,6 @@ def verdict(cluster: Cluster, source: Party, destination: Party, port: int | Non
     return Verdict(egress.allowed and ingress.allowed, egress, ingress)
 
 
-def isolating_policies(cluster: Cluster, pod: CoveredPod, direction: Direction) -> list[NetworkPolicy]:
-    """The policies that isolate a pod in a direction, by name."""
-    mine = cluster.policies.get(pod.key.namespace, ())
-    return [policy for policy in mine if policy.rules(direction) is not None and policy.selector.matches(pod.labels)]
-
-
 def _decide(
     cluster: Cluster, direction: Direction, own: Side, other: Side, port: int | None, protocol: Protocol | None
 ) -> Decision:
@@ -137,12 +132,7 @@ def _match(
 def _is_peer(cluster: Cluster, peer: Peer, other: Side) -> bool:
     if isinstance(peer, IpBlock):
         return other.lies_in(peer)
-    if other.pod is None or not peer.pods.matches(other.pod.labels):
-        return False
-    if isinstance(peer.namespaces, str):
-        return other.pod.key.namespace == peer.namespaces
-    namespace = cluster.namespaces.get(other.pod.key.namespace)
-    return namespace is not None and peer.namespaces.matches(namespace.labels)
+    return other.pod is not None and is_in(other.pod, peer, cluster.namespaces)
 
 
 def _is_port(ports: Ports, receiver: CoveredPod | None, port: int | None, protocol: Protocol | None) -> bool:

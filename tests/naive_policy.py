@@ -63,9 +63,9 @@ def permits(
     port: int | None,
 ) -> bool:
     """ "By default, a pod is non-isolated [...]; all connections are allowed. A pod is isolated [...] if there is any
-    NetworkPolicy that both selects the pod and has [the direction] in its policyTypes [...]. When a pod is isolated [...] the only allowed
-    connections are those allowed by the [...] list of some NetworkPolicy that applies to the pod [...]. The effects of those
-    lists combine additively." """
+    NetworkPolicy that both selects the pod and has [the direction] in its policyTypes [...]. When a pod is isolated [...] the
+    only allowed connections are those allowed by the [...] list of some NetworkPolicy that applies to the pod [...]. The
+    effects of those lists combine additively." """
     isolated, allowed = False, False
     for policy in cluster.policies:
         spec = policy["spec"]

@@ -1,0 +1,129 @@
+"""Small clusters and NetworkPolicy objects for the property tests: few words and addresses, so that they meet often.
+
+Policies are drawn as the JSON of the API, so that the same draw feeds our parser and the naive evaluator.
+"""
+
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from hypothesis import strategies as st
+
+from policyd.cluster import Endpoint, NamedPort, NamespaceState, PodState
+from policyd.compiled import Address, Protocol
+from policyd.policy import ObjectName
+
+NAMESPACES = ("a", "b", "c")
+PODS = tuple(ObjectName(namespace, name) for namespace in NAMESPACES for name in ("p", "q", "r"))
+NODES = ("n1", "n2")
+PORT_NAMES = ("http", "dns")
+PORTS = (1, 53, 80, 81, 65535)
+OUTSIDE: tuple[Address, ...] = (*map(IPv4Address, ("10.0.0.0", "10.0.0.14", "192.0.2.9")), IPv6Address("fd00::f"))
+
+LABELS = st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from(["1", "2"]))
+
+
+def addresses(name: ObjectName) -> tuple[Address, ...]:
+    """Both addresses of a pod: 10.0.0.1 to .9, fd00::1 to ::9."""
+    number = PODS.index(name) + 1
+    return (IPv4Address("10.0.0.0") + number, IPv6Address("fd00::") + number)
+
+
+def absent_or(field: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """An object with that field, with null in it, or without it."""
+    return values.map(lambda value: {field: value}) | st.sampled_from([{}, {field: None}])
+
+
+def merged(*parts: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """One object of several."""
+    return st.tuples(*parts).map(lambda drawn: {key: value for part in drawn for key, value in part.items()})
+
+
+VALUES = st.lists(st.sampled_from(["1", "2", "3"]), min_size=1, max_size=2)
+EXPRESSIONS = st.builds(
+    lambda key, operator, values: {"key": key, "operator": operator} | ({"values": values} if operator.endswith("In") else {}),
+    st.sampled_from(["k", "l", "m"]),
+    st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+    VALUES,
+)
+SELECTORS = merged(absent_or("matchLabels", LABELS), absent_or("matchExpressions", st.lists(EXPRESSIONS, max_size=2)))
+BLOCKS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"cidr": "0.0.0.0/0"},
+        {"cidr": "::/0"},
+        {"cidr": "0.0.0.0/0", "except": ["10.0.0.0/29", "10.0.0.4/31"]},
+        {"cidr": "10.0.0.0/29", "except": ["10.0.0.1/32", "10.0.0.5/32"]},
+        {"cidr": "10.0.0.3/28"},
+        {"cidr": "10.0.0.4/30"},
+        {"cidr": "10.0.0.2/32", "except": []},
+        {"cidr": "fd00::/124", "except": ["fd00::2/127"]},
+        {"cidr": "::/0", "except": ["fd00::/125"]},
+    ]
+)
+PEERS = st.one_of(
+    SELECTORS.map(lambda pods: {"podSelector": pods}),
+    SELECTORS.map(lambda namespaces: {"namespaceSelector": namespaces, "podSelector": None}),
+    st.builds(lambda pods, namespaces: {"podSelector": pods, "namespaceSelector": namespaces}, SELECTORS, SELECTORS),
+    BLOCKS.map(lambda block: {"ipBlock": block}),
+)
+PORT_VALUES: st.SearchStrategy[dict[str, Any]] = st.one_of(
+    st.sampled_from([{}, {"port": "http"}, {"port": "dns"}, {"port": 80}, {"port": 53}, {"port": 81}]),
+    st.sampled_from([{"port": 53, "endPort": 80}, {"port": 80, "endPort": 80}, {"port": 1, "endPort": 65535}]),
+)
+PORT_ENTRIES = merged(absent_or("protocol", st.sampled_from(["TCP", "UDP", "SCTP"])), PORT_VALUES)
+
+
+def rules(peers: str) -> st.SearchStrategy[list[Any]]:
+    """Rules of one direction."""
+    peer_lists, port_lists = st.lists(PEERS, max_size=2), st.lists(PORT_ENTRIES, max_size=2)
+    return st.lists(merged(absent_or(peers, peer_lists), absent_or("ports", port_lists)), max_size=2)
+
+
+TYPES = absent_or("policyTypes", st.sampled_from([[], ["Ingress"], ["Egress"], ["Ingress", "Egress"]]))
+SPECS = merged(absent_or("podSelector", SELECTORS), TYPES, absent_or("ingress", rules("from")), absent_or("egress", rules("to")))
+
+
+def policy_object(namespace: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """A whole NetworkPolicy."""
+    metadata = {"namespace": namespace, "name": name}
+    return {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": metadata, "spec": spec}
+
+
+POLICIES = st.builds(policy_object, st.sampled_from(NAMESPACES), st.sampled_from(["s", "t"]), SPECS)
+POLICY_LISTS = st.lists(POLICIES, max_size=5, unique_by=lambda policy: tuple(policy["metadata"].values()))
+
+NAMED_PORTS = st.lists(
+    st.builds(NamedPort, st.sampled_from(PORT_NAMES), st.sampled_from(PORTS[1:4]), st.sampled_from(list(Protocol)[:2])),
+    max_size=2,
+).map(tuple)
+NAMESPACE_STATES = st.builds(NamespaceState, st.sampled_from(NAMESPACES), LABELS)
+
+
+def pod_states(**odd: st.SearchStrategy[Any]) -> st.SearchStrategy[PodState]:
+    """Pods that run; `odd` draws other fields than those of an ordinary pod."""
+    fields = {"labels": LABELS, "named_ports": NAMED_PORTS, "deleting": st.booleans()} | odd
+    return st.builds(lambda name, **drawn: PodState(*name, **drawn), st.sampled_from(PODS), **fields)
+
+
+ODD_PODS = pod_states(
+    uid=st.sampled_from(["", "u", "v"]),
+    phase=st.sampled_from(["", "Running", "Failed"]),
+    host_network=st.sampled_from([False] * 4 + [True]),
+)
+
+
+def endpoint(name: ObjectName, node: str, families: slice = slice(0, 2), uid: str = "", container: str = "c") -> Endpoint:
+    """A pod's endpoint; its interface is named for it."""
+    return Endpoint(*name, container, addresses(name)[families], node, f"rom{name.namespace}{name.name}", uid)
+
+
+ENDPOINTS = st.builds(
+    endpoint,
+    st.sampled_from(PODS),
+    st.sampled_from(NODES),
+    st.sampled_from([slice(0, 2), slice(0, 1), slice(1, 2)]),
+    st.sampled_from(["", "u", "v"]),
+)
+ANONYMOUS = st.builds(
+    lambda node: Endpoint("_", "_", "c", (IPv4Address("10.0.0.13"), IPv6Address("fd00::d")), node, "rom_"), st.sampled_from(NODES)
+)
+PROBES = st.tuples(st.sampled_from(list(Protocol)), st.sampled_from(PORTS)) | st.just((None, None))
