@@ -115,7 +115,7 @@ def pod_add(
     from romana.lab.plan import least_used_node, parse_port
     from romana.lab.pods import add_pod, records
     from romana.lab.record import load
-    from romana.objects.manifest import PodObject
+    from romana.objects.models import PodObject
 
     spec = load(lab)
     place = node or least_used_node(spec, [record.node for record in records(spec)])

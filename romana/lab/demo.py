@@ -19,7 +19,7 @@ from romana.lab.pods import delete as delete_pod
 from romana.lab.probe import Answers, Flow, Pod, matrix
 from romana.lab.spec import LabSpec
 from romana.lab.up import bring_up, find_programs
-from romana.objects.manifest import PodObject
+from romana.objects.models import PodObject
 
 __all__ = ["run_demo"]
 

@@ -10,7 +10,8 @@ import yaml
 
 from romana.errors import InvalidInput
 from romana.lab.spec import DEFAULT_TOPOLOGY, LabSpec, check_name, make_nodes
-from romana.objects.manifest import PORT_MAX, PROTOCOLS, Port
+from romana.objects.models import Port
+from romana.objects.naming import PORT_MAX, PROTOCOLS
 
 __all__ = ["LabPlan", "least_used_node", "parse_port", "plan_lab"]
 

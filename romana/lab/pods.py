@@ -16,7 +16,8 @@ from romana.errors import InvalidInput, NotFound, Unavailable
 from romana.lab import namespaces
 from romana.lab.processes import write_atomically
 from romana.lab.spec import LabSpec
-from romana.objects.manifest import PodObject, check_pod
+from romana.objects.models import PodObject
+from romana.objects.pod_objects import check_pod
 from romana.objects.pods import apply_pod, delete_pod, ensure_namespace
 from romana.store.opening import open_store
 

@@ -1,171 +1,138 @@
-"""Reads Kubernetes manifests: v1 Pod, Namespace and List, YAML with several documents or JSON. Pure.
+"""Reads Kubernetes manifests: NetworkPolicies, Pods, Namespaces and Lists of them. Pure.
 
-Field paths in faults are those of the Kubernetes API. Fields that we have no use for are accepted, as the API has them.
+text --documents--> JSON values --items--> one object each --shapes--> decoded --defaults, rules--> values, faults, warnings
+
+Paths and words of faults are those of the Kubernetes API. Where a manifest holds several objects they are preceded by
+`document 2: ` or `items[0]: `.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
-import yaml
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from romana.errors import Fault, InvalidInput
-from romana.names import is_label_key, is_label_value, is_namespace_name, is_object_name
+from romana.objects.decoding import decode_object
+from romana.objects.documents import read_documents
+from romana.objects.json_values import Json, type_name
+from romana.objects.kinds import KINDS, Kind, kind_of
+from romana.objects.models import Object
+from romana.objects.words import quoted, required
 
-__all__ = ["NamespaceObject", "PodObject", "Port", "check_pod", "parse"]
+__all__ = ["Identity", "Manifest", "identities", "parse"]
 
-SIZE_MAX = 3 * 2**20  # the API server's own limit for a request body
-PROTOCOLS = ("TCP", "UDP", "SCTP")
-PORT_MAX = 65535
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """A container port: number, protocol (TCP, UDP or SCTP), and a name or ""."""
-
-    number: int
-    protocol: str = "TCP"
-    name: str = ""
+FAULTS_MAX = 100  # shown; a manifest of megabytes can have hundreds of thousands
+DEFAULT_NAMESPACE = "default"
+_LISTS = ("List", *(f"{kind.name}List" for kind in KINDS))
 
 
 @dataclass(frozen=True, slots=True)
-class NamespaceObject:
-    """A v1 Namespace."""
+class Manifest:
+    """What a manifest holds, in its order, and what the API would warn of."""
 
-    name: str
-    labels: dict[str, str] = field(default_factory=dict)
+    objects: tuple[Object, ...]
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class PodObject:
-    """A v1 Pod, as far as addresses and policy go."""
+class Identity:
+    """Which object: all that a deletion needs to know."""
 
+    kind: Kind
     namespace: str
     name: str
-    labels: dict[str, str] = field(default_factory=dict)
-    ports: tuple[Port, ...] = ()
-    node: str = ""
-    host_network: bool = False
-    annotations: dict[str, str] = field(default_factory=dict)
 
 
-def parse(text: bytes, namespace: str = "default") -> list[NamespaceObject | PodObject]:
-    """All objects of a manifest in their order; `namespace` is for pods that name none.
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """One object of the manifest, not yet looked at."""
 
-    Raises InvalidInput with every fault of every document at once."""
+    where: str
+    kind: Kind
+    api_version: str
+    value: dict[str, Json]
+
+
+def parse(text: bytes, namespace: str | None = None, *, strict: bool = False) -> Manifest:
+    """All objects of a manifest, defaulted; `namespace` is for those that name none, and those that name another are refused.
+
+    Unknown and repeated fields are dropped with a warning, by the API's default; with `strict` they are faults, as for kubectl.
+
+    Raises InvalidInput with every fault of every object at once."""
     faults: list[Fault] = []
-    found = [_object(document, where, namespace, faults) for where, document in _documents(text, faults)]
-    if faults:
-        raise InvalidInput("the manifest is not valid:", faults)
+    objects: list[Object] = []
+    warnings: list[str] = []
+    for item in _items(text, faults):
+        read = decode_object(item.kind, item.api_version, item.value, namespace, strict=strict)
+        faults += (Fault(f"{item.where}{fault.path}", fault.message) for fault in read.faults)
+        warnings += (f"{item.where}{warning}" for warning in read.warnings)
+        if read.value is not None:
+            objects.append(read.value)
+    _refuse(faults)
+    if not objects:
+        raise InvalidInput("the manifest holds no object")
+    return Manifest(tuple(objects), tuple(warnings))
+
+
+def identities(text: bytes, namespace: str | None = None) -> list[Identity]:
+    """Which objects a manifest names, whether or not they would be accepted; for deletions."""
+    faults: list[Fault] = []
+    found = []
+    for item in _items(text, faults):
+        metadata = item.value.get("metadata")
+        named = metadata if isinstance(metadata, dict) else {}
+        name, own = named.get("name"), named.get("namespace")
+        if not isinstance(name, str) or not name:
+            faults.append(required(f"{item.where}metadata.name", "name is required"))
+        else:
+            place = own if isinstance(own, str) and own else namespace or DEFAULT_NAMESPACE
+            found.append(Identity(item.kind, place if item.kind.namespaced else "", name))
+    _refuse(faults)
     if not found:
         raise InvalidInput("the manifest holds no object")
-    return [value for value in found if value is not None]
+    return found
 
 
-def check_pod(pod: PodObject) -> None:
-    """Raise InvalidInput for a pod with a name, namespace or labels that the Kubernetes API would refuse."""
-    faults = _pod_faults(pod, "")
+def _refuse(faults: list[Fault]) -> None:
     if faults:
-        raise InvalidInput(f"pod {pod.namespace}/{pod.name} is not valid:", faults)
+        more = len(faults) - FAULTS_MAX
+        listed = [*faults[:FAULTS_MAX], Fault("", f"and {more} more")] if more > 0 else faults
+        raise InvalidInput("the manifest is not valid:", listed)
 
 
-def _documents(text: bytes, faults: list[Fault]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each object with its place in the manifest; Lists are opened."""
-    if len(text) > SIZE_MAX:
-        raise InvalidInput(f"the manifest has {len(text)} bytes; the limit is {SIZE_MAX}")
-    try:
-        documents = [document for document in yaml.safe_load_all(text) if document is not None]
-    except (yaml.YAMLError, UnicodeDecodeError) as err:
-        raise InvalidInput(f"the manifest is neither YAML nor JSON: {err}") from err
-    except RecursionError as err:
-        raise InvalidInput("the manifest is nested too deeply") from err
+def _items(text: bytes, faults: list[Fault]) -> Iterator[_Item]:
+    """Each object with its place; Lists are opened, also those of one kind, whose items leave their kind out."""
+    documents = read_documents(text)
     for number, document in enumerate(documents):
         where = f"document {number + 1}: " if len(documents) > 1 else ""
         if not isinstance(document, dict):
-            faults.append(Fault(where.removesuffix(": "), f"is {document!r}; must be an object"))
-        elif document.get("kind") == "List":
-            for index, item in _items(document, "items", where, faults):
-                yield f"{where}items[{index}]: ", item
+            faults.append(Fault(where.removesuffix(": "), f"is {type_name(document)}; must be an object"))
+        elif document.get("kind") in _LISTS:
+            yield from _listed(document, where, faults)
         else:
-            yield where, document
+            yield from _item(document, where, faults)
 
 
-def _object(document: Mapping[str, Any], where: str, namespace: str, faults: list[Fault]) -> NamespaceObject | PodObject | None:
-    kind = (document.get("apiVersion"), document.get("kind"))
-    metadata = _mapping(document, "metadata", where, faults)
-    labels = {str(key): str(value) for key, value in _mapping(metadata, "labels", f"{where}metadata.", faults).items()}
-    name = str(metadata.get("name") or "")
-    if kind == ("v1", "Namespace"):
-        if not is_namespace_name(name):
-            faults.append(Fault(f"{where}metadata.name", f"is {name!r}; must be a DNS label in lower case (RFC 1123)"))
-        faults.extend(_label_faults(labels, where))
-        return NamespaceObject(name, labels)
-    if kind == ("v1", "Pod"):
-        pod = _pod(document, where, PodObject(str(metadata.get("namespace") or namespace), name, labels), faults)
-        faults.extend(_pod_faults(pod, where))
-        return pod
-    faults.append(Fault(f"{where}kind", f"is {kind[0]}/{kind[1]}; known are v1/Pod, v1/Namespace and v1/List"))
-    return None
-
-
-def _pod(document: Mapping[str, Any], where: str, named: PodObject, faults: list[Fault]) -> PodObject:
-    spec = _mapping(document, "spec", where, faults)
-    metadata = _mapping(document, "metadata", where, [])
-    annotations = _mapping(metadata, "annotations", f"{where}metadata.", faults)
-    ours = {str(key): str(value) for key, value in annotations.items() if str(key).startswith("romana.io/")}
-    ports = tuple(_ports(spec, where, faults))
-    node, host_network = str(spec.get("nodeName") or ""), spec.get("hostNetwork") is True
-    return PodObject(named.namespace, named.name, named.labels, ports, node, host_network, ours)
-
-
-def _ports(spec: Mapping[str, Any], where: str, faults: list[Fault]) -> Iterator[Port]:
-    for number, container in _items(spec, "containers", f"{where}spec.", faults):
-        for index, port in _items(container, "ports", f"{where}spec.containers[{number}].", faults):
-            path = f"{where}spec.containers[{number}].ports[{index}]"
-            value, protocol = port.get("containerPort"), port.get("protocol") or "TCP"
-            if not isinstance(value, int) or not 0 < value <= PORT_MAX:
-                faults.append(Fault(f"{path}.containerPort", f"is {value!r}; must be 1 to {PORT_MAX}"))
-                continue
-            if protocol not in PROTOCOLS:
-                faults.append(Fault(f"{path}.protocol", f"is {protocol!r}; must be one of {', '.join(PROTOCOLS)}"))
-            yield Port(value, str(protocol), str(port.get("name") or ""))
-
-
-def _mapping(parent: Mapping[str, Any], key: str, where: str, faults: list[Fault]) -> Mapping[str, Any]:
-    value = parent.get(key)
-    if value is not None and not isinstance(value, dict):
-        faults.append(Fault(f"{where}{key}", f"is {value!r}; must be an object"))
-    return value if isinstance(value, dict) else {}
-
-
-def _items(parent: Mapping[str, Any], key: str, where: str, faults: list[Fault]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """The objects of a list, with their index."""
-    value = parent.get(key) or []
-    if not isinstance(value, list):
-        faults.append(Fault(f"{where}{key}", f"is {value!r}; must be a list"))
+def _listed(document: dict[str, Json], where: str, faults: list[Fault]) -> Iterator[_Item]:
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        faults.append(Fault(f"{where}items", f"is {type_name(items)}; must be a list"))
         return
-    for index, item in enumerate(value):
+    of_kind = str(document["kind"]).removesuffix("List")
+    implied: dict[str, Json] = {"apiVersion": document.get("apiVersion"), "kind": of_kind} if of_kind else {}
+    for index, item in enumerate(items):
+        place = f"{where}items[{index}]"
         if isinstance(item, dict):
-            yield index, item
+            item.update({key: value for key, value in implied.items() if key not in item})
+            yield from _item(item, f"{place}: ", faults)
         else:
-            faults.append(Fault(f"{where}{key}[{index}]", f"is {item!r}; must be an object"))
+            faults.append(Fault(place, f"is {type_name(item)}; must be an object"))
 
 
-def _pod_faults(pod: PodObject, where: str) -> list[Fault]:
-    faults = _label_faults(pod.labels, where)
-    if not is_object_name(pod.name):
-        faults.append(Fault(f"{where}metadata.name", f"is {pod.name!r}; must be a DNS subdomain in lower case (RFC 1123)"))
-    if not is_namespace_name(pod.namespace):
-        faults.append(Fault(f"{where}metadata.namespace", f"is {pod.namespace!r}; must be a DNS label in lower case (RFC 1123)"))
-    return faults
-
-
-def _label_faults(labels: Mapping[str, str], where: str) -> list[Fault]:
-    faults = []
-    for key, value in labels.items():
-        if not is_label_key(key):
-            rule = "must be [prefix/]name, name at most 63 of [-A-Za-z0-9_.]"
-            faults.append(Fault(f"{where}metadata.labels", f"has the key {key!r}; {rule}"))
-        if not is_label_value(value):
-            faults.append(Fault(f"{where}metadata.labels", f"has the value {value!r}; must be at most 63 of [-A-Za-z0-9_.]"))
-    return faults
+def _item(value: dict[str, Json], where: str, faults: list[Fault]) -> Iterator[_Item]:
+    version, name = value.get("apiVersion"), value.get("kind")
+    kind = kind_of(version, name)
+    if kind is None:
+        known = ", ".join(f"{version}/{kind.name}" for kind in KINDS for version in kind.api_versions)
+        words = f"no matches for kind {quoted(name)} in version {quoted(version)}" if name else "Object 'Kind' is missing"
+        faults.append(Fault(f"{where}kind", f"{words}; known are {known} and Lists of them"))
+    else:
+        yield _Item(where, kind, str(version), value)

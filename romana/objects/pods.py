@@ -10,7 +10,8 @@ from google.protobuf.message import Message
 
 from romana import keys
 from romana.errors import Ambiguous, Conflict, NotFound
-from romana.objects.manifest import NamespaceObject, PodObject, check_pod
+from romana.objects.models import NamespaceObject, PodObject
+from romana.objects.pod_objects import check_pod
 from romana.store.api import Compare, Delete, KeyValue, Put, Store
 from romana.v1.store_pb2 import SOURCE_APPLY, NamedPort, Namespace, Pod
 

@@ -8,7 +8,7 @@ import pytest
 from romana.errors import InvalidInput
 from romana.lab.plan import LabPlan, least_used_node, parse_port, plan_lab
 from romana.lab.spec import DEFAULT_TOPOLOGY, from_json
-from romana.objects.manifest import Port
+from romana.objects.models import Port
 
 
 def plan(name: str = "lab", count: int | None = None, nodes: tuple[str, ...] = (), document: object = None) -> LabPlan:
