@@ -1,0 +1,78 @@
+"""What is compiled for the nodes lets through what the evaluator allows, nothing more and nothing less."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policyd.cluster import Cluster, Endpoint, NamespaceState, PodState
+from policyd.compiler import Compiler, compile_cluster
+from policyd.selection_index import SelectionIndex
+from policyd.verdict import verdict
+from tests import policy_strategies as draw
+from tests.policy_events import EVENTS, Event, Objects, parsed
+from tests.policy_packets import Kernels, Packet, check_shape
+
+PODS = st.lists(st.one_of(draw.pod_states(), draw.pod_states(), draw.ODD_PODS), max_size=6, unique_by=lambda pod: pod.key)
+NAMESPACES = st.lists(draw.NAMESPACE_STATES, unique_by=lambda namespace: namespace.name)
+ENDPOINTS = st.lists(draw.ENDPOINTS, min_size=2, max_size=8, unique_by=lambda endpoint: endpoint.owner)
+PROBES = st.lists(draw.PROBES, min_size=1, max_size=4)
+
+
+@given(NAMESPACES, PODS, ENDPOINTS, st.lists(draw.ANONYMOUS, max_size=1), draw.POLICY_LISTS, PROBES)
+def test_compiled_nodes_forward_just_what_the_evaluator_allows(
+    namespaces: list[NamespaceState],
+    pods: list[PodState],
+    endpoints: list[Endpoint],
+    anonymous: list[Endpoint],
+    policies: list[Any],
+    probes: list[tuple[Any, Any]],
+) -> None:
+    cluster = Cluster.of(namespaces, pods, [*endpoints, *anonymous], [parsed(policy) for policy in policies])
+    nodes = {node: compile_cluster(cluster, node) for node in draw.NODES}
+    kernels = Kernels(nodes, set(cluster.holders))
+    for compiled in nodes.values():
+        check_shape(compiled)
+    everyone = [*cluster.holders, *draw.OUTSIDE]
+    for source in everyone:
+        for destination in everyone:
+            for protocol, port in probes if source.version == destination.version else ():
+                found = verdict(cluster, source, destination, port, protocol)
+                assert kernels.forward(Packet(source, destination, protocol, port)) is found.allowed, (source, destination, port)
+
+
+@given(st.lists(EVENTS | st.just("compile"), max_size=60))
+def test_compiling_by_events_equals_compiling_from_scratch(steps: list[Event | str]) -> None:
+    index, objects = SelectionIndex(), Objects()
+    compilers = {node: Compiler(index, node) for node in draw.NODES}
+    for step in [*steps, "compile", "compile"]:
+        if isinstance(step, Event):
+            step(index)
+            step(objects)
+        else:
+            found = compilers["n1"].compile()
+            assert found == compile_cluster(objects.cluster(), "n1")
+
+
+@given(st.lists(EVENTS, max_size=40), st.randoms())
+def test_order_of_events_does_not_matter(steps: list[Event], random: Any) -> None:
+    last = {(step[0].partition("_")[2], repr(_subject(step))): step for step in steps}
+    shuffled = list(last.values())
+    random.shuffle(shuffled)
+    results = []
+    for order in (steps, shuffled):
+        index = SelectionIndex()
+        for step in order:
+            step(index)
+        results.append([Compiler(index, node).compile() for node in draw.NODES])
+    assert results[0] == results[1]
+
+
+def _subject(step: Event) -> object:
+    """What an event is about: the last one of each subject is what counts."""
+    first = step[1][0]
+    if isinstance(first, Endpoint):
+        return tuple(first.owner)
+    if isinstance(first, NamespaceState):
+        return first.name
+    return tuple(getattr(first, "key", first)) if not isinstance(first, str) else first
