@@ -8,6 +8,7 @@ separated by commas. All that is wrong is reported at once, each fault with its 
 
 import difflib
 import os
+import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from romana.errors import ConfigError, Fault
 from romana.names import is_node_name
 
-__all__ = ["AgentConfig", "Config", "EtcdConfig", "IpamConfig", "NodeConfig", "load", "read_boot_id"]
+__all__ = ["AgentConfig", "Config", "EtcdConfig", "IpamConfig", "NodeConfig", "load", "node_name", "read_boot_id"]
 
 DEFAULT_FILE = Path("/etc/romana/config.toml")
 
@@ -70,6 +71,17 @@ class AgentConfig(_Section):
     """How long an ADD waits for the Pod object that the runtime named."""
 
 
+class PolicyConfig(_Section):
+    """The policy daemon, and who waits for it."""
+
+    socket: str = "/run/romana/policyd.sock"
+    """Where policyd answers the agent of its own node."""
+    wait_s: Seconds = 10.0
+    """How long an ADD waits for policy to be in force before it is undone and answers "try again later"."""
+    required: bool = True
+    """False: ADD does not wait for policyd at all, for nodes where nothing enforces policy."""
+
+
 class RoutedConfig(_Section):
     """The route daemon."""
 
@@ -92,6 +104,7 @@ class Config(_Section):
     ipam: IpamConfig = IpamConfig()
     node: NodeConfig = NodeConfig()
     agent: AgentConfig = AgentConfig()
+    policy: PolicyConfig = PolicyConfig()
     routed: RoutedConfig = RoutedConfig()
     log: LogConfig = LogConfig()
 
@@ -114,6 +127,15 @@ def load(
         section, key = dotted.split(".", 1)
         merged.setdefault(section, {})[key] = value
     return _validated(merged, faults)
+
+
+def node_name(config: Config) -> str:
+    """Name of this node; the machine's name in lower case when none is configured, as the kubelet has it. Raises ConfigError."""
+    name = config.node.name or socket.gethostname().lower()
+    if not is_node_name(name):
+        fault = Fault("node.name", f"is not set, and the machine's name {name!r} is no DNS name (RFC 1123)")
+        raise ConfigError("the configuration is wrong:", [fault])
+    return name
 
 
 def read_boot_id() -> str:
