@@ -38,6 +38,8 @@ async def add(parts: Parts, request: Request, netns_fd: int | None, abort: Abort
             await parts.blocking(plumbing.unplumb, names.host_interface, names.alias)
         made = await _plumb(parts, request, names, allocation, fd)
         abort.check()
+        await _await_policy(parts, request, allocation)
+        abort.check()
     except BaseException:
         await _undo(parts, request, names)
         raise
@@ -103,6 +105,14 @@ async def _plumb(parts: Parts, request: Request, names: Names, allocation: Alloc
     wanted = Wiring(names.host_interface, request.attachment.ifname, names.alias, allocation.addresses, mtu_bytes)
     ends = await parts.blocking(plumbing.plumb, wanted, netns_fd)
     return _attached(ends, request, wanted)
+
+
+async def _await_policy(parts: Parts, request: Request, allocation: Allocation) -> None:
+    """Until then the pod can neither send nor receive; an ADD that cannot vouch for policy is undone."""
+    try:
+        await parts.policy.in_force(request.attachment, allocation.revision)
+    except RomanaError as err:
+        raise CniError(TRY_AGAIN, f"policy is not in force: {err}", "see romana-policyd of this node") from err
 
 
 async def _uplink_mtu(parts: Parts) -> int:

@@ -47,6 +47,8 @@ class Allocation:
     addresses: tuple[IPv4Interface, ...]
     host_interface: str
     existing: bool
+    revision: int
+    """etcd revision of the attachment."""
 
 
 class Ipam:
@@ -90,7 +92,8 @@ class Ipam:
         except (NotFound, Refused):
             self._identity = None  # the node may have been removed or made anew: ask again the next time
             raise
-        return Allocation(tuple(_host_address(a.ip) for a in answer.addresses), answer.host_interface, answer.existing)
+        addresses = tuple(_host_address(address.ip) for address in answer.addresses)
+        return Allocation(addresses, answer.host_interface, answer.existing, answer.revision)
 
     async def release(self, attachment: AttachmentId, timeout_s: float) -> bool:
         """Take an attachment's addresses back; False when there was nothing to take."""

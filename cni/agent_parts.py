@@ -11,6 +11,7 @@ from cni import wiring
 from cni.agent_ipam import Ipam
 from cni.agent_locks import Locks
 from cni.agent_pending import PendingReleases
+from cni.agent_policy import Policy
 from cni.request import AttachmentId
 from romana.config import AgentConfig
 from romana.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
@@ -42,6 +43,7 @@ class Parts:
     node: str
     config: AgentConfig
     ipam: Ipam
+    policy: Policy
     pending: PendingReleases
     locks: Locks
     threads: Executor

@@ -5,7 +5,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -17,9 +16,10 @@ from cni.agent_ipam import Ipam
 from cni.agent_locks import Locks
 from cni.agent_parts import Parts
 from cni.agent_pending import PendingReleases
+from cni.agent_policy import Policy
 from cni.agent_server import AgentServer
 from romana import logs
-from romana.config import Config, load, read_boot_id
+from romana.config import Config, load, node_name, read_boot_id
 from romana.errors import ConfigError
 from romana.rpc.client import Client
 
@@ -54,16 +54,17 @@ async def run(config: Config) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     plumbing.prepare_node()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads:
-        async with Client(config.ipam.endpoints) as client:
-            await _serve(config, _parts(config, client, threads), stopping)
+        async with Client(config.ipam.endpoints) as ipamd, Client([f"unix:{config.policy.socket}"]) as policyd:
+            await _serve(config, _parts(config, ipamd, policyd, threads), stopping)
 
 
-def _parts(config: Config, client: Client, threads: Executor) -> Parts:
-    node = config.node.name or socket.gethostname()
+def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor) -> Parts:
+    node = node_name(config)
     return Parts(
         node=node,
         config=config.agent,
-        ipam=Ipam(client, node, read_boot_id()),
+        ipam=Ipam(ipamd, node, read_boot_id()),
+        policy=Policy(policyd, node, wait_s=config.policy.wait_s, required=config.policy.required),
         pending=PendingReleases(Path(config.agent.state_dir)),
         locks=Locks(),
         threads=threads,

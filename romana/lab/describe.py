@@ -5,7 +5,7 @@ from typing import Any
 
 from romana.lab import namespaces, processes
 from romana.lab.pods import PodRecord, records
-from romana.lab.spec import CONTROL, FABRIC, REFUSED, LabSpec, NodeSpec
+from romana.lab.spec import CONTROL, FABRIC, NODE_DAEMONS, REFUSED, LabSpec, NodeSpec
 
 __all__ = ["describe", "describe_pod", "missing_processes"]
 
@@ -59,7 +59,7 @@ def _node(lab: LabSpec, node: NodeSpec, pids: dict[str, int]) -> dict[str, Any]:
         "cni_conf_dir": str(lab.cni_conf_dir(node.name)),
         "conflist": str(lab.cni_conf_dir(node.name) / "10-romana.conflist"),
         "agent_socket": str(lab.agent_socket(node.name)),
-        "pids": {daemon: pids.get(f"{daemon}@{node.name}") for daemon in ("agent", "routed")},
+        "pids": {daemon: pids.get(f"{daemon}@{node.name}") for daemon in NODE_DAEMONS},
     }
 
 

@@ -22,6 +22,7 @@ FABRIC_NET = IPv4Network("192.0.2.0/24")
 FABRIC = "tor"
 CONTROL = "ctl"
 POD_PREFIX = "pod-"
+NODE_DAEMONS = ("agent", "routed", "policyd")
 REFUSED = "refused.json"
 """File of a lab: the nodes that the topology has no group for, name -> reason."""
 FIRST_NODE = 11
@@ -142,7 +143,7 @@ class LabSpec:
         ]
         for node in self.nodes:
             own = self.node_run(node.name)
-            for daemon in ("agent", "routed"):
+            for daemon in NODE_DAEMONS:
                 command = (f"{self.programs}/romana-{daemon}",)
                 spec = ProcessSpec(f"{daemon}@{node.name}", self.netns(node.name), command, str(own / "config.toml"), str(own))
                 found.append(spec)
@@ -178,7 +179,8 @@ class LabSpec:
         for node in self.nodes:
             own = self.node_run(node.name)
             agent = f'[agent]\nsocket = "{self.agent_socket(node.name)}"\nstate_dir = "{own}/state"\n'
-            files[own / "config.toml"] = f'{clients}[node]\nname = "{node.name}"\n{agent}'
+            policy = f'[policy]\nsocket = "{own}/policyd.sock"\n'
+            files[own / "config.toml"] = f'{clients}[node]\nname = "{node.name}"\n{agent}{policy}'
         return files
 
     def to_json(self) -> dict[str, Any]:
