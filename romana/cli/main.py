@@ -31,6 +31,8 @@ app.add_typer(configuration.app, name="config")
 app.add_typer(lab.app, name="lab")
 app.command(name="status")(status.status)
 app.command(name="apply")(objects.apply)
+app.command(name="get")(objects.get)
+app.command(name="delete")(objects.delete)
 
 
 def _print_version(wanted: bool) -> None:

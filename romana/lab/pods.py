@@ -16,9 +16,10 @@ from romana.errors import InvalidInput, NotFound, Unavailable
 from romana.lab import namespaces
 from romana.lab.processes import write_atomically
 from romana.lab.spec import LabSpec
+from romana.objects.applying import apply_pod, delete_pod
 from romana.objects.models import PodObject
+from romana.objects.namespaces import ensure_namespace
 from romana.objects.pod_objects import check_pod
-from romana.objects.pods import apply_pod, delete_pod, ensure_namespace
 from romana.store.opening import open_store
 
 __all__ = ["PodRecord", "add_pod", "call_cni", "delete", "find_pod", "records"]

@@ -17,7 +17,8 @@ from romana.errors import ConfigError, NotFound, Refused, Unavailable
 from romana.lab import namespaces, processes, record
 from romana.lab.spec import CONTROL, REFUSED, LabSpec
 from romana.lab.supervisor import GUARD
-from romana.objects.pods import BUILT_IN_NAMESPACES, ensure_namespace
+from romana.objects.namespaces import ensure_namespace
+from romana.objects.places import BUILT_IN_NAMESPACES
 from romana.rpc.client import Client
 from romana.store.opening import open_store
 from romana.store.versions import unsupported

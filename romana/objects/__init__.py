@@ -1,1 +1,1 @@
-"""Kubernetes objects that people hand to us where no cluster mirrors them: the API's rules for them, and their place in the store."""
+"""Kubernetes objects that people give where no cluster mirrors them: the API's rules for them, and their place in the store."""
