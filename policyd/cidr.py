@@ -43,17 +43,19 @@ class Cover:
     """Says quickly which networks lie within a set of others."""
 
     def __init__(self, networks: Iterable[Network]) -> None:
-        self._members = {(network.version, network.prefixlen, _bits(network, network.prefixlen)) for network in networks}
+        self._members = {
+            (one.version, one.prefixlen, int(one.network_address) >> (one.max_prefixlen - one.prefixlen)) for one in networks
+        }
         self._lengths = {(version, length) for version, length, _ in self._members}
 
     def holds(self, network: Network, *, shorter: bool = False) -> bool:
         """Whether a member contains the network; with `shorter`, a member other than itself."""
-        version, own = network.version, network.prefixlen
-        return any(
-            (version, length, _bits(network, length)) in self._members
-            for family, length in self._lengths
-            if family == version and length <= own - shorter
-        )
+        version, longest, bits = network.version, network.prefixlen - shorter, network.max_prefixlen
+        first = int(network.network_address)
+        for family, length in self._lengths:
+            if family == version and length <= longest and (family, length, first >> (bits - length)) in self._members:
+                return True
+        return False
 
     def rest(self, networks: frozenset[Network]) -> frozenset[Network]:
         """Those of the networks that do not lie within a member."""
@@ -67,8 +69,3 @@ def disjoint(networks: frozenset[Network]) -> frozenset[Network]:
     cover = Cover(networks)
     nested = [network for network in networks if cover.holds(network, shorter=True)]
     return networks.difference(nested) if nested else networks
-
-
-def _bits(network: Network, length: int) -> int:
-    """The first bits of a network's address."""
-    return int(network.network_address) >> (network.max_prefixlen - length)

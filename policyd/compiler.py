@@ -17,8 +17,7 @@ from policyd.compiled import Compiled, Direction, Group, PodInterface
 from policyd.compiler_members import Members
 from policyd.compiler_rules import PortEntries, group_of
 from policyd.policy import NamedPorts, NetworkPolicy, ObjectName
-from policyd.selection import PodSet
-from policyd.selection_index import SelectionIndex
+from policyd.selection_index import KeptSet, SelectionIndex
 
 __all__ = ["Compiler", "GroupKey", "compile_cluster", "group_ids"]
 
@@ -39,8 +38,12 @@ class _Known:
     """A compiled group, and all that it was compiled from."""
 
     policies: tuple[NetworkPolicy, ...]
-    versions: tuple[tuple[PodSet, int], ...]
+    versions: tuple[tuple[KeptSet, int], ...]
     group: Group
+
+    def is_current(self, policies: tuple[NetworkPolicy, ...]) -> bool:
+        """Whether all is as it was then."""
+        return self.policies == policies and all(kept.version == version for kept, version in self.versions)
 
 
 class Compiler:
@@ -85,19 +88,16 @@ class Compiler:
 
     def _compiled(self, key: GroupKey, policies: tuple[NetworkPolicy, ...], group_id: str) -> _Known:
         known = self._known.get(key)
-        if known and known.group.id == group_id and known.policies == policies and self._is_current(known):
+        if known and known.group.id == group_id and known.is_current(policies):
             return known
         rules = [rule for policy in policies for rule in policy.rules(key.direction) or ()]
         group = group_of(group_id, key.direction, rules, key.ports, self._members, self._entries)
-        versions = tuple((wanted, self._index.version(wanted)) for wanted in self._members.asked())
+        versions = tuple((kept, kept.version) for kept in self._members.asked())
         return _Known(policies, versions, group)
-
-    def _is_current(self, known: _Known) -> bool:
-        return all(self._index.version(wanted) == version for wanted, version in known.versions)
 
     def _forget(self) -> None:
         """Drop what no group needs any longer."""
-        used = {wanted for known in self._known.values() for wanted, _ in known.versions}
+        used = {kept for known in self._known.values() for kept, _ in known.versions}
         self._index.keep(used)
         self._members.keep(used)
         self._entries.keep_recent()

@@ -1,21 +1,32 @@
 """Keeps selections up to date while objects come and go, so that an event costs what it changes. Pure.
 
-    put/remove of namespaces, pods, endpoints, policies --> joined pods --> policies of a pod, members of a set (asked for once,
-    kept since), and a version per set that moves whenever its members, their addresses or their named ports do
+    put/remove of namespaces, pods, endpoints, policies --> joined pods --> policies of a pod; sets of pods (found when first
+    asked for, kept up to date since)
 
 One owner, one task. The answer never depends on the order of events: `policyd.selection.select` gives the same from scratch.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Self
 
 from policyd.cluster import Cluster, CoveredPod, Endpoint, NamespaceState, PodState, covered_pod
-from policyd.policy import NetworkPolicy, ObjectName, PodPeer
+from policyd.policy import NamedPorts, NetworkPolicy, ObjectName, PodPeer
 from policyd.selection import PodSet, is_in
 from policyd.selection_buckets import SelectorBuckets
 from policyd.selection_pods import PodsByTrait, port_names
+from policyd.selector import Selector
 
-__all__ = ["SelectionIndex"]
+__all__ = ["KeptSet", "SelectionIndex"]
+
+
+@dataclass(eq=False, slots=True)
+class KeptSet:
+    """A set of pods that the index keeps up to date. `version` moves whenever its members, their addresses or port names do."""
+
+    wanted: PodSet
+    names: set[ObjectName]
+    version: int = 0
 
 
 class SelectionIndex:
@@ -31,10 +42,8 @@ class SelectionIndex:
         self._policies: dict[ObjectName, NetworkPolicy] = {}
         self._selectors = SelectorBuckets[ObjectName]()
         self._selecting: dict[str, dict[ObjectName, tuple[NetworkPolicy, ...]]] = {}  # by namespace, by pod
-        self._members: dict[PodSet, set[ObjectName]] = {}
-        self._versions: dict[PodSet, int] = {}
+        self._kept: dict[PodSet, KeptSet] = {}
         self._peers = SelectorBuckets[PodPeer]()
-        self._clock = 0
 
     @classmethod
     def of(cls, cluster: Cluster) -> Self:
@@ -116,43 +125,34 @@ class SelectionIndex:
             known[pod] = tuple(self._policies[name] for name in names)
         return known[pod]
 
-    def members(self, wanted: PodSet) -> Iterable[CoveredPod]:
-        """The covered pods of a set."""
-        return (self.covered[name] for name in self._tracked(wanted))
+    def set_of(self, wanted: PodSet) -> KeptSet:
+        """The covered pods of a set, kept up to date from now on."""
+        kept = self._kept.get(wanted)
+        if kept is None:
+            kept = self._kept[wanted] = KeptSet(wanted, self._found(wanted))
+            if isinstance(wanted, PodPeer):
+                self._peers.add(wanted, _scope(wanted), wanted.pods)
+        return kept
 
-    def version(self, wanted: PodSet) -> int:
-        """A number that no other state of this set ever had, as long as it is kept."""
-        self._tracked(wanted)
-        return self._versions[wanted]
-
-    def keep(self, sets: Iterable[PodSet]) -> None:
-        """Forget the members of all other sets; they are found anew when asked for."""
-        for unused in self._members.keys() - set(sets):
-            del self._members[unused], self._versions[unused]
-            if isinstance(unused, PodPeer):
-                self._peers.remove(unused, _scope(unused), unused.pods)
+    def keep(self, used: Collection[KeptSet]) -> None:
+        """Keep these sets up to date and no others."""
+        for unused in [kept for kept in self._kept.values() if kept not in used]:
+            del self._kept[unused.wanted]
+            if isinstance(unused.wanted, PodPeer):
+                self._peers.remove(unused.wanted, _scope(unused.wanted), unused.wanted.pods)
 
     # Upkeep.
 
-    def _tracked(self, wanted: PodSet) -> set[ObjectName]:
-        if wanted not in self._members:
-            self._members[wanted] = self._found(wanted)
-            self._move([wanted])
-            if isinstance(wanted, PodPeer):
-                self._peers.add(wanted, _scope(wanted), wanted.pods)
-        return self._members[wanted]
-
     def _found(self, wanted: PodSet) -> set[ObjectName]:
         """Members of a set that is not kept yet."""
-        candidates: Iterable[ObjectName] | None = self._traits.candidates(wanted)
-        if candidates is None and isinstance(wanted, PodPeer) and not isinstance(wanted.namespaces, str):
-            meant = [namespace.name for namespace in self.namespaces.values() if wanted.namespaces.matches(namespace.labels)]
-            candidates = (name for namespace in meant for name in self._traits.in_namespace(namespace))
-        return {name for name in candidates or () if is_in(self.covered[name], wanted, self.namespaces)}
+        if isinstance(wanted, NamedPorts):
+            return set(self._traits.naming(wanted))
+        namespaces = {wanted.namespaces} if isinstance(wanted.namespaces, str) else self._selected(wanted.namespaces)
+        candidates = self._traits.candidates(namespaces, wanted.pods)
+        return {name for name in candidates if name.namespace in namespaces and wanted.pods.matches(self.covered[name].labels)}
 
-    def _move(self, sets: Iterable[PodSet]) -> None:
-        self._clock += 1
-        self._versions.update(dict.fromkeys(sets, self._clock))
+    def _selected(self, selector: Selector) -> set[str]:
+        return {namespace.name for namespace in self.namespaces.values() if selector.matches(namespace.labels)}
 
     def _join(self, name: ObjectName) -> None:
         """Bring one pod up to date with its parts, and every set with it."""
@@ -164,19 +164,20 @@ class SelectionIndex:
         self._selecting.get(name.namespace, {}).pop(name, None)
         before, after = self._sets_of(old), self._sets_of(new)
         self._traits.change(name, old, new)
-        for wanted in before - after:
-            self._members[wanted].discard(name)
-        for wanted in after - before:
-            self._members[wanted].add(name)
-        self._move(before ^ after if _same_on_the_wire(old, new) else before | after)
+        for kept in before - after:
+            kept.names.discard(name)
+        for kept in after - before:
+            kept.names.add(name)
+        for kept in before ^ after if _same_on_the_wire(old, new) else before | after:
+            kept.version += 1
 
-    def _sets_of(self, pod: CoveredPod | None) -> set[PodSet]:
+    def _sets_of(self, pod: CoveredPod | None) -> set[KeptSet]:
         """The kept sets that a pod is in."""
         if pod is None:
             return set()
         peers = self._peers.matching(pod.key.namespace, pod.labels)
-        found: set[PodSet] = {peer for peer in peers if is_in(pod, peer, self.namespaces)}
-        return found | {named for named in port_names(pod) if named in self._members}
+        found = {self._kept[peer] for peer in peers if is_in(pod, peer, self.namespaces)}
+        return found | {self._kept[named] for named in port_names(pod) if named in self._kept}
 
     def _change_namespace(self, name: str, new: NamespaceState | None) -> None:
         old = self.namespaces.pop(name, None)
@@ -185,11 +186,11 @@ class SelectionIndex:
         if old == new:
             return
         pods = self._traits.in_namespace(name)
-        for peer in [wanted for wanted in self._members if isinstance(wanted, PodPeer) and _flips(wanted, old, new)]:
-            members = self._members[peer]
-            members -= pods
-            members |= {pod for pod in pods if is_in(self.covered[pod], peer, self.namespaces)}
-            self._move([peer])
+        for kept in self._kept.values():
+            if isinstance(kept.wanted, PodPeer) and _flips(kept.wanted, old, new):
+                kept.names -= pods
+                kept.names |= {pod for pod in pods if is_in(self.covered[pod], kept.wanted, self.namespaces)}
+                kept.version += 1
 
 
 def _scope(peer: PodPeer) -> str | None:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Set
 
 from policyd.cluster import CoveredPod
-from policyd.policy import NamedPorts, ObjectName, PodPeer
-from policyd.selection import PodSet
+from policyd.policy import NamedPorts, ObjectName
 from policyd.selection_buckets import anchors
+from policyd.selector import Selector
 
 __all__ = ["PodsByTrait", "port_names"]
 
@@ -32,17 +32,17 @@ class PodsByTrait:
         """Every covered pod of a namespace."""
         return self._pods.get(namespace, frozenset())
 
-    def candidates(self, wanted: PodSet) -> Set[ObjectName] | None:
-        """Few pods among which all members of a set are; None when no trait narrows them."""
-        if isinstance(wanted, NamedPorts):
-            return self._pods.get(wanted, frozenset())
-        if isinstance(wanted.namespaces, str):
-            return self.in_namespace(wanted.namespaces)
-        return self._labelled(wanted)
+    def naming(self, ports: NamedPorts) -> Set[ObjectName]:
+        """Every covered pod that has a port of this name."""
+        return self._pods.get(ports, frozenset())
 
-    def _labelled(self, peer: PodPeer) -> Set[ObjectName] | None:
-        pairs = [(key, value) for key, value in anchors(peer.pods) if key is not None and value is not None]
-        return {name for pair in pairs for name in self._pods.get(pair, ())} if pairs else None
+    def candidates(self, namespaces: Set[str], selector: Selector) -> Set[ObjectName]:
+        """Few pods among which all are that the selector selects in these namespaces."""
+        pairs = [(key, value) for key, value in anchors(selector) if key is not None and value is not None]
+        if not pairs:
+            return frozenset[ObjectName]().union(*map(self.in_namespace, namespaces))
+        labelled = frozenset[ObjectName]().union(*(self._pods.get(pair, ()) for pair in pairs))
+        return labelled.intersection(*map(self.in_namespace, namespaces)) if len(namespaces) == 1 else labelled
 
 
 def port_names(pod: CoveredPod) -> Iterator[NamedPorts]:

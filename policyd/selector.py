@@ -44,7 +44,10 @@ class Selector:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with these labels is selected."""
-        return all(requirement.matches(labels) for requirement in self.requirements)
+        for requirement in self.requirements:  # noqa: SIM110 - all() takes half as long again, and this is asked millions of times
+            if not requirement.matches(labels):
+                return False
+        return True
 
 
 EVERYTHING = Selector()

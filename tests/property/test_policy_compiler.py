@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from policyd.cluster import Cluster, Endpoint, NamespaceState, PodState
 from policyd.compiler import Compiler, compile_cluster
 from policyd.selection_index import SelectionIndex
+from policyd.selection_scope import ALL, namespaces_in_scope
 from policyd.verdict import verdict
 from tests import policy_strategies as draw
 from tests.policy_events import EVENTS, Event, Objects, parsed
@@ -76,3 +77,19 @@ def _subject(step: Event) -> object:
     if isinstance(first, NamespaceState):
         return first.name
     return tuple(getattr(first, "key", first)) if not isinstance(first, str) else first
+
+
+@given(st.lists(EVENTS, max_size=40))
+def test_namespaces_in_scope_are_all_that_a_node_needs(steps: list[Event]) -> None:
+    objects = Objects()
+    for step in steps:
+        step(objects)
+    whole = objects.cluster()
+    local = {endpoint.owner for endpoint in whole.endpoints if endpoint.node == "n1"}
+    scope = namespaces_in_scope(
+        objects.policies.values(), [pod for pod in whole.pods.values() if pod.key in local], whole.namespaces
+    )
+    pods = [pod for pod in whole.pods.values() if scope is ALL or pod.namespace in scope]
+    endpoints = [one for one in whole.endpoints if scope is ALL or one.namespace in scope or one.node == "n1"]
+    part = Cluster.of(whole.namespaces.values(), pods, endpoints, objects.policies.values())
+    assert compile_cluster(part, "n1") == compile_cluster(whole, "n1")

@@ -12,7 +12,7 @@ def check(index: SelectionIndex, objects: Objects, sets: list[object]) -> None:
     cluster = objects.cluster()
     found = select(cluster, sets)  # type: ignore[arg-type]
     assert {name: index.policies_of(name) for name in index.covered} == found.policies
-    members = {wanted: frozenset(pod.key for pod in index.members(wanted)) for wanted in found.members}
+    members = {wanted: index.set_of(wanted).names for wanted in found.members}
     assert members == found.members
 
 
@@ -25,5 +25,4 @@ def test_index_equals_from_scratch_after_any_events(steps: list[object]) -> None
             step(objects)
         else:
             asked.append(step)
-            assert index.version(step) > 0  # type: ignore[arg-type]
         check(index, objects, asked)
