@@ -18,7 +18,6 @@ from romana.objects.kinds import KINDS, Kind, kind_named
 from romana.objects.manifest import Identity, identities, parse
 from romana.objects.reading import list_objects, read_object
 from romana.objects.tables import table
-from romana.objects.waiting import Waited, wait_until_enforced
 from romana.store.api import Store
 
 __all__ = ["apply", "delete", "get"]
@@ -60,12 +59,14 @@ def apply(
         say(f"Warning: {warning}")
     report = Report(output is Output.JSON, " (dry run)" if dry_run else "", manifest.warnings)
 
-    async def work() -> Waited | None:
+    async def work() -> None:
         async with store() as opened:
             await report.follow(apply_objects(opened, manifest.objects, dry_run=dry_run))
-            return await wait_until_enforced(opened, report.revisions, timeout_s) if wait and not dry_run else None
+            if wait and not dry_run:
+                await report.wait(opened, timeout_s)
 
-    report.end(run(work()), timeout)
+    run(work())
+    report.end(timeout)
 
 
 def delete(
@@ -83,12 +84,14 @@ def delete(
     wanted = _identities(resource, names or [], file, namespace)
     report = Report(output is Output.JSON)
 
-    async def work() -> Waited | None:
+    async def work() -> None:
         async with store() as opened:
             await report.follow(_delete(opened, wanted, [] if ignore_not_found else report.not_found))
-            return await wait_until_enforced(opened, report.revisions, timeout_s) if wait else None
+            if wait:
+                await report.wait(opened, timeout_s)
 
-    report.end(run(work()), timeout)
+    run(work())
+    report.end(timeout)
 
 
 def get(

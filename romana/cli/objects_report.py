@@ -11,8 +11,9 @@ import typer
 from romana.cli.context import Exit
 from romana.cli.output import print_json, say
 from romana.objects.applying import Applied
-from romana.objects.waiting import Waited
+from romana.objects.waiting import Waited, wait_until_enforced
 from romana.objects.writing import Action
+from romana.store.api import Store
 
 __all__ = ["Report", "seconds"]
 
@@ -28,33 +29,39 @@ class Report:
     warnings: tuple[str, ...] = ()
     done: list[Applied] = field(default_factory=list)
     not_found: list[str] = field(default_factory=list)
-    began: float = field(default_factory=time.monotonic)
+    began: float = 0.0
+    waited: Waited | None = None
+    took_ms: int = 0
+    """From the first write to the last node's receipt."""
 
     async def follow(self, applied: AsyncIterator[Applied]) -> None:
         """Take in each object as it comes."""
+        self.began = time.monotonic()
         async for one in applied:
             self.done.append(one)
             if not self.as_json:
                 typer.echo(f"{one.kind.singular}/{one.name} {one.action}{self.suffix}")
 
+    async def wait(self, opened: Store, timeout_s: float) -> None:
+        """Wait until every live node has in its kernel what was done."""
+        self.waited = await wait_until_enforced(opened, self._revisions, timeout_s)
+        self.took_ms = round((time.monotonic() - self.began) * 1000)
+
     @property
-    def revisions(self) -> dict[str, int]:
+    def _revisions(self) -> dict[str, int]:
         """Per watched prefix the newest revision written."""
         pairs = sorted(pair for one in self.done for pair in one.revisions.items())
         return dict(pairs)
 
-    def end(self, waited: Waited | None, timeout: str) -> None:
+    def end(self, timeout: str) -> None:
         """Say how the wait ended, print the JSON, and exit with what both amount to."""
-        took_ms = round((time.monotonic() - self.began) * 1000)
         if self.as_json:
-            print_json(
-                {**self._json(), "waited": None if waited is None else {**asdict(waited), "done": waited.done, "ms": took_ms}}
-            )
-        elif waited is not None:
-            _say_waited(waited, took_ms, timeout)
+            print_json(self._json())
+        elif self.waited is not None:
+            _say_waited(self.waited, self.took_ms, timeout)
         for text in self.not_found:
             say(f"error: {text}")
-        if waited is not None and not waited.done:
+        if self.waited is not None and not self.waited.done:
             raise typer.Exit(Exit.COULD_NOT_TELL)
         if self.not_found:
             raise typer.Exit(Exit.FOUND)
@@ -69,7 +76,8 @@ class Report:
             }
             for one in self.done
         ]
-        return {"objects": objects, "warnings": list(self.warnings), "not_found": self.not_found}
+        waited = None if self.waited is None else {**asdict(self.waited), "done": self.waited.done, "ms": self.took_ms}
+        return {"objects": objects, "warnings": list(self.warnings), "not_found": self.not_found, "waited": waited}
 
 
 def seconds(text: str) -> float:
