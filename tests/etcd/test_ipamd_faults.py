@@ -1,65 +1,18 @@
 """What must hold when answers are lost, etcd goes away, several ipamd compete, or one is killed."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from romana import keys
-from romana.errors import Ambiguous, Exhausted, RomanaError, Unavailable
-from romana.store.api import Batch, Compare, KeyValue, Lease, Listing, Op, Put, Status, Store, TxnResult
+from romana.errors import Exhausted, RomanaError, Unavailable
+from romana.store.api import Put, Store
 from romana.store.memory import MemoryStore
+from tests.fakes.losing_store import LosingStore
 from tests.invariants import faults, index_faults
 from tests.ipamd import Running, flat, running, until
-
-
-class LosingStore:
-    """A store whose answers to writes are lost, as `loses` says for each write: "after" it was applied, "before", or "" not."""
-
-    def __init__(self, store: Store, loses: Callable[[int], str]) -> None:
-        self._store = store
-        self._loses = loses
-        self._writes = 0
-        self.lost = 0
-
-    async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
-        if not any(isinstance(op, Put) for op in success):
-            return await self._store.txn(compares, success, failure)
-        self._writes += 1
-        when = self._loses(self._writes)
-        if not when:
-            return await self._store.txn(compares, success, failure)
-        self.lost += 1
-        if when == "after":
-            await self._store.txn(compares, success, failure)
-        elif when == "late":
-            self._late = asyncio.create_task(self._apply_late(compares, success))
-        raise Ambiguous(f"the answer was lost ({when})")
-
-    async def _apply_late(self, compares: Sequence[Compare], success: Sequence[Op]) -> None:
-        await asyncio.sleep(0.02)
-        await self._store.txn(compares, success)
-
-    async def get(self, key: str) -> KeyValue | None:
-        return await self._store.get(key)
-
-    async def list(self, prefix: str, page_size: int = 500) -> Listing:
-        return await self._store.list(prefix, page_size)
-
-    def watch(self, prefix: str, revision: int) -> AsyncGenerator[Batch, None]:
-        return self._store.watch(prefix, revision)
-
-    async def grant_lease(self, ttl_s: int) -> Lease:
-        return await self._store.grant_lease(ttl_s)
-
-    async def compact(self, revision: int) -> None:
-        await self._store.compact(revision)
-
-    async def status(self) -> Status:
-        return await self._store.status()
-
-    async def close(self) -> None:
-        await self._store.close()
 
 
 @pytest.mark.parametrize("when", ["after", "before", "late"])
@@ -232,9 +185,6 @@ async def _health(run: Running, *, serving: bool) -> None:
 
 
 async def _serving(run: Running) -> bool:
-    import grpc
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
     async with grpc.aio.insecure_channel(run.address) as channel:
         check = health_pb2.HealthCheckRequest(service="romana.v1.Ipam")
         answer = await health_pb2_grpc.HealthStub(channel).Check(check)
