@@ -76,19 +76,24 @@ class Committer:
                         answer.set_exception(err)
 
     def _next_group(self) -> list[_Waiting]:
-        """As many of the waiting as fit into one transaction, in order; it ends before one that writes a key of the group."""
+        """As many of the waiting as fit into one transaction, in order.
+
+        It ends before one that writes or compares a key that the group writes: so the group means what its order says.
+        """
         group = [self._queue.popleft()]
         compares = set(group[0][0].compares)
-        keys = {write.key for write in group[0][0].writes}
+        written = {write.key for write in group[0][0].writes}
         size = group[0][0].size()
         while self._queue:
-            txn, _ = self._queue[0]
+            txn = self._queue[0][0]
             compares |= set(txn.compares)
-            added = {write.key for write in txn.writes}
+            writes = {write.key for write in txn.writes}
             size += txn.size()
-            if len(compares) > MAX_OPS or len(keys) + len(added) > MAX_OPS or size > MAX_BYTES // 2 or keys & added:
+            if len(compares) > MAX_OPS or len(written) + len(writes) > MAX_OPS or size > MAX_BYTES // 2:
                 break
-            keys |= added
+            if not written.isdisjoint(writes | {compare.key for compare in txn.compares}):
+                break
+            written |= writes
             group.append(self._queue.popleft())
         return group
 
