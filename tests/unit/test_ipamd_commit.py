@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from ipam.commit import Committer, Txn
+from ipam.reads import Reader
 from romana.errors import Ambiguous
-from romana.store.api import Compare, Get, Op, Put, TxnResult
+from romana.store.api import Compare, Get, KeyValue, Op, Put, TxnResult
 from romana.store.limits import MAX_OPS
 from romana.store.memory import MemoryStore
 
@@ -86,3 +87,25 @@ async def test_a_caller_that_gives_up_does_not_disturb_the_others() -> None:
     await committer.close()
     assert sum(task.cancelled() for task in tasks) == 1
     assert len((await store.list("a/")).items) == len(told) == 10  # what was sent counts, heard or not
+
+
+async def test_nothing_that_comes_while_a_sender_ends_is_left_waiting() -> None:
+    store = Counting()
+    committer, reader = Committer(store, lambda *_: None), Reader(store, _found)
+
+    async def commits(number: int) -> None:
+        for turn in range(20):
+            await committer.commit(create(f"a/{number}/{turn}"))
+
+    async def reads() -> None:
+        for turn in range(20):
+            await reader.read(f"a/0/{turn}")
+
+    async with asyncio.timeout(30):
+        for callers in range(1, 6):
+            await asyncio.gather(*(commits(10 * callers + number) for number in range(callers)))
+            await asyncio.gather(*(reads() for _ in range(callers)))
+
+
+def _found(reads: Sequence[Get], result: TxnResult) -> dict[str, KeyValue | None]:
+    return {read.key: items[0] if items else None for read, items in zip(reads, result.gets, strict=True)}
