@@ -77,8 +77,12 @@ class Ipam:
         return self._identity
 
     async def allocate(self, attachment: AttachmentId, pod: PodId | None, timeout_s: float) -> Allocation:
-        """Addresses for an attachment, durable when this returns; the same ones if it has some."""
+        """Addresses for an attachment, durable when this returns; the same ones if it has some.
+
+        A refusal may come from a node that was made anew under its name since we asked for its uid: we ask for both again, once.
+        """
         deadline = time.monotonic() + timeout_s
+        uid_is_fresh = self._identity is None
         identity = await self.identity(timeout_s)
         request = AllocateRequest(attachment=self._key(attachment), node_uid=identity.uid, boot_id=self._boot_id)
         if pod is not None:
@@ -89,9 +93,11 @@ class Ipam:
 
         try:
             answer = await ask(deadline - time.monotonic())
-        except (NotFound, Refused):
-            self._identity = None  # the node may have been removed or made anew: ask again the next time
-            raise
+        except (NotFound, Refused) as err:
+            self._identity = None
+            if uid_is_fresh or isinstance(err, NotFound):
+                raise
+            return await self.allocate(attachment, pod, deadline - time.monotonic())
         addresses = tuple(_host_address(address.ip) for address in answer.addresses)
         return Allocation(addresses, answer.host_interface, answer.existing, answer.revision)
 

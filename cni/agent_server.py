@@ -22,6 +22,7 @@ BACKLOG = 512
 """More than the 100 calls at once that a node is designed for."""
 RECEIVE_S = 30.0
 """A request is written in one go; a caller that dawdles is not a shim."""
+ACCEPT_PAUSE_S = 0.05
 DESCRIPTORS_MAX = 4
 CHUNK_BYTES = 1 << 16
 
@@ -63,7 +64,12 @@ class AgentServer:
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            connection, _ = await loop.sock_accept(listener)
+            try:
+                connection, _ = await loop.sock_accept(listener)
+            except OSError as err:  # no descriptor left (EMFILE), or the caller is gone already (ECONNABORTED): man 2 accept
+                log.warning("cannot accept a call", extra={"error": str(err)})
+                await asyncio.sleep(ACCEPT_PAUSE_S)
+                continue
             task = asyncio.create_task(self._serve(connection))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)

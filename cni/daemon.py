@@ -18,6 +18,7 @@ from cni.agent_parts import Parts
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
 from cni.agent_server import AgentServer
+from cni.errors import CniError
 from romana import logs
 from romana.config import Config, load, node_name, read_boot_id
 from romana.errors import ConfigError
@@ -43,7 +44,7 @@ def main() -> None:
         config = load(arguments.config)
         logs.set_up(config.log.level)
         asyncio.run(run(config))
-    except ConfigError as err:
+    except (ConfigError, CniError) as err:
         sys.exit(f"romana-agent: {err}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cni import wiring
 from cni.check import Seen
-from cni.errors import INTERFACE_EXISTS, INVALID_NETNS, PLUMBING_FAILED, CniError
+from cni.errors import INTERFACE_EXISTS, INVALID_NETNS, PLUMBING_FAILED, CniError, from_ipam
 from cni.wiring import HostEnd, Wiring
 from romana.errors import RomanaError
 from romana.netlink import netns, queries
@@ -39,7 +39,7 @@ def prepare_node() -> None:
     """Let this node forward packets (linux, Documentation/networking/ip-sysctl.rst, ip_forward)."""
     forward = IPV4_SYSCTL / "ip_forward"
     if forward.read_text().strip() != "1":  # writing it resets other settings of every interface
-        forward.write_text("1\n")
+        _write_sysctl(forward, "1")
 
 
 def check_netns(fd: int | None, path: str, *, may_be_own: bool) -> int:
@@ -78,11 +78,11 @@ def plumb(wanted: Wiring, netns_fd: int) -> Ends:
     """Make the attachment; when this returns, traffic flows. On any error nothing is left; raises CniError."""
     try:
         with Connection() as here, _connection_in(netns_fd) as there:
-            host = _create(here, wanted, netns_fd)
+            here.run(wiring.create(wanted, netns_fd))
             try:
-                return _wire(here, there, wanted, host)
+                return _wire(here, there, wanted)
             except BaseException:
-                _delete(here, host)
+                unplumb(wanted.host_interface, wanted.alias)
                 raise
     except NetlinkError as err:
         raise CniError(INTERFACE_EXISTS if err.errno == errno.EEXIST else PLUMBING_FAILED, str(err)) from err
@@ -102,22 +102,19 @@ def uplink_mtu(node_addresses: Sequence[IPv4Address]) -> int:
     """The MTU of the interface that has the node's address, else of that of the default route."""
     with Connection() as here:
         holders = [index for index, address in queries.addresses(here) if address.ip in node_addresses]
-        for index in holders or [route.interface for route in queries.routes(here) if not route.destination.prefixlen]:
+        outside = [index for index in holders if index != wiring.LOOPBACK_INDEX]  # routed fabrics keep it on loopback
+        for index in outside or [route.interface for route in queries.routes(here) if not route.destination.prefixlen]:
             link = queries.find_link(here, index=index)
-            if link is not None and index != wiring.LOOPBACK_INDEX:
+            if link is not None:
                 return link.mtu_bytes
     return MTU_DEFAULT
 
 
-def _create(here: Connection, wanted: Wiring, netns_fd: int) -> Link:
-    _, found = here.run(wiring.create(wanted, netns_fd), get_link(wanted.host_interface))
-    return parse_link(found[0])
-
-
-def _wire(here: Connection, there: Connection, wanted: Wiring, host: Link) -> Ends:
-    _accept_only_own_addresses(host.name)
+def _wire(here: Connection, there: Connection, wanted: Wiring) -> Ends:
+    host = parse_link(here.run(get_link(wanted.host_interface))[0][0])
     pod = parse_link(there.run(get_link(wanted.pod_interface))[0][0])
     is_first = all(route.destination.prefixlen for route in queries.routes(there))
+    _accept_only_own_addresses(host.name)
     there.run(*wiring.set_up_pod(wanted, pod, is_first=is_first))
     here.run(*wiring.finish_host(wanted, host, pod))
     here.run(*wiring.mark_finished(wanted, host))
@@ -126,7 +123,7 @@ def _wire(here: Connection, there: Connection, wanted: Wiring, host: Link) -> En
 
 def _accept_only_own_addresses(host_interface: str) -> None:
     """A packet from the pod must carry an address that is routed back to it (ip-sysctl.rst, rp_filter 1; RFC 3704)."""
-    (IPV4_SYSCTL / "conf" / host_interface / "rp_filter").write_text("1\n")
+    _write_sysctl(IPV4_SYSCTL / "conf" / host_interface / "rp_filter", "1")
 
 
 def _effective(connection: Connection, link: Link) -> Link:
@@ -157,5 +154,14 @@ def _connection_in(netns_fd: int) -> Connection:
 
 
 def as_cni_error(err: RomanaError) -> CniError:
-    """What to tell the runtime about an error of the kernel's."""
-    return err if isinstance(err, CniError) else CniError(PLUMBING_FAILED, str(err))
+    """What to tell the runtime about an error on the way."""
+    if isinstance(err, CniError):
+        return err
+    return CniError(PLUMBING_FAILED, str(err)) if isinstance(err, NetlinkError | netns.NetnsError) else from_ipam(err)
+
+
+def _write_sysctl(path: Path, value: str) -> None:
+    try:
+        path.write_text(f"{value}\n")
+    except OSError as err:
+        raise CniError(PLUMBING_FAILED, f"cannot write {value} to {path}: {err.strerror}") from err

@@ -14,7 +14,7 @@ from ipam.allocator import PickKind
 from ipam.commit import Committer
 from ipam.picker import Picker
 from ipam.reads import Reader
-from ipam.records import Assigned, AttachmentId, AttachmentRecord, NodeRecord, PodId
+from ipam.records import Assigned, AttachmentId, AttachmentRecord, NodeRecord, PodId, endpoint_keys
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
@@ -82,14 +82,15 @@ class Allocations:
     async def _attempt(self, wanted: Wanted) -> Granted | None:
         node = await self._node(wanted)
         pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
-        _, found = await self._reader.read(wanted.attachment.key, *pod_keys)
+        plain, full = endpoint_keys(wanted.attachment, wanted.pod)
+        _, found = await self._reader.read(wanted.attachment.key, plain, *pod_keys)
         if (item := found[wanted.attachment.key]) is not None:
             return _existing(item, wanted, node.value)
         pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
         placement, pick = await self._picker.reserve(node.value.name, wanted.pod.namespace if wanted.pod else "")
         address = Assigned(placement.network, pick.ip, pick.block)
         try:
-            return await self._write(wanted, address, pick.kind, pod)
+            return await self._write(wanted, address, pick.kind, full if found[plain] else plain, pod)
         finally:
             self._picker.settle(address)
 
@@ -108,7 +109,9 @@ class Allocations:
             )
         return row
 
-    async def _write(self, wanted: Wanted, address: Assigned, kind: PickKind, pod: KeyValue | None) -> Granted | None:
+    async def _write(
+        self, wanted: Wanted, address: Assigned, kind: PickKind, endpoint_key: str, pod: KeyValue | None
+    ) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
         node = self._state.node(wanted.attachment.node)
         block = self._state.blocks.rows.get(keys.block(address.network, address.block))
@@ -116,7 +119,7 @@ class Allocations:
             return None
         record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, (address,), self._now_ms())
         row = self._state.addresses.rows.get(keys.address(address.network, address.ip))
-        txn = transactions.allocate(record, node, [(row, block)], pod)
+        txn = transactions.allocate(record, node, [(row, block)], endpoint_key, pod)
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:
@@ -124,7 +127,8 @@ class Allocations:
         if result.succeeded:
             _log(record, kind)
             return Granted(record, result.revision, existing=False)
-        return self._in_the_way(wanted, node.value, record, self._state.learn(txn.reads, result))
+        item = self._state.learn(txn.reads, result)[wanted.attachment.key]
+        return _existing(item, wanted, node.value) if item is not None else None
 
     async def _read_back(self, wanted: Wanted, record: AttachmentRecord) -> Granted | None:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
@@ -136,15 +140,6 @@ class Allocations:
             return None
         granted = _existing(item, wanted, node.value)
         return replace(granted, existing=granted.record != record)
-
-    def _in_the_way(
-        self, wanted: Wanted, node: NodeRecord, record: AttachmentRecord, found: dict[str, KeyValue | None]
-    ) -> Granted | None:
-        if (item := found[wanted.attachment.key]) is not None:
-            return _existing(item, wanted, node)
-        if found[record.endpoint_key] is not None:
-            raise Refused(f"key {record.endpoint_key} belongs to another attachment of that container; release it first")
-        return None
 
 
 def _existing(item: KeyValue, wanted: Wanted, node: NodeRecord) -> Granted:

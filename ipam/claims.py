@@ -34,6 +34,7 @@ class Claims:
         self._state = state
         self._committer = committer
         self._clock = clock
+        self._under_way: dict[str, set[asyncio.Future[None]]] = {}
         self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def claim_now(self, node: str, network: str) -> None:
@@ -46,6 +47,13 @@ class Claims:
     async def claim_ahead(self, node: str, network: str) -> None:
         """Claim a block if the node has none, or when three quarters of its own are used; errors as `claim_now`."""
         await self._claim(node, network, lambda holdings: next_block(holdings, self._clock()))
+
+    async def wait(self, network: str) -> bool:
+        """Wait for the claims of this network that are under way, whose blocks count as taken; False when there are none."""
+        claims = tuple(self._under_way.get(network, ()))
+        if claims:
+            await asyncio.wait(claims)
+        return bool(claims)
 
     async def _claim(self, node: str, network: str, wanted: Wanted) -> None:
         lock = self._locks.setdefault((node, network), asyncio.Lock())
@@ -68,11 +76,15 @@ class Claims:
             return True
         block = BlockRecord(network, cidr, node, row.value.uid)
         self._state.occupancy.reserve_block(network, holdings.group.path, cidr)
+        done = asyncio.get_running_loop().create_future()
+        self._under_way.setdefault(network, set()).add(done)
         try:
             return await self._write(block, transactions.claim(block, topology, row))
         finally:
             taken = keys.block(network, cidr) in self._state.blocks.rows
             self._state.occupancy.settle_block(network, holdings.group.path, cidr, taken=taken)
+            self._under_way[network].discard(done)
+            done.set_result(None)
 
     async def _know_older_blocks(self) -> None:
         """Know every block that was claimed under an earlier topology, of other size perhaps: only those could overlap ours.

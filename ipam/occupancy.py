@@ -34,19 +34,20 @@ class Occupancy:
         self._leaves: dict[str, list[tuple[int, Group]]] = {}
         self._blocks: dict[str, Block] = {}
         self._owned: dict[Owner, list[tuple[int, str]]] = {}
+        self._owner_of: dict[str, str] = {}
         self._ready_s: dict[str, float] = {}
         self._in_flight: set[str] = set()
 
-    def set_topology(self, prefixes: Iterable[Prefix], blocks: Iterable[Row[BlockRecord]]) -> None:
-        """Take a new set of prefixes, and count the blocks that are there into them."""
+    def set_topology(self, prefixes: Iterable[Prefix]) -> None:
+        """Take a new set of prefixes, and count the blocks that are known into them."""
         self._groups = {(prefix.network, prefix.path): group_blocks(prefix) for prefix in prefixes if not prefix.pad}
         self._leaves = {}
         for group, leaf in self._groups.items():
             self._leaves.setdefault(leaf.network, []).append((int(leaf.cidr.network_address), group))
         for leaves in self._leaves.values():
             leaves.sort()
-        for row in blocks:
-            self._take(row.value)
+        for key, block in self._blocks.items():
+            self._take(keys.parse_block(key)[0], block.cidr)
 
     def set_block(self, old: Row[BlockRecord] | None, new: Row[BlockRecord] | None) -> None:
         """Take a change of a block's owner."""
@@ -55,8 +56,9 @@ class Occupancy:
         if new is not None:
             owned = self._owned.setdefault((new.value.node_uid, new.value.network), [])
             insort(owned, (int(new.value.cidr.network_address), new.key))
+            self._owner_of[new.key] = new.value.node_uid
             self._blocks.setdefault(new.key, Block(new.value.cidr))
-            self._take(new.value)
+            self._take(new.value.network, new.value.cidr)
 
     def set_address(self, old: Row[AddressRecord] | None, new: Row[AddressRecord] | None) -> None:
         """Take a change of an address."""
@@ -111,26 +113,31 @@ class Occupancy:
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
 
-    def _take(self, block: BlockRecord) -> None:
-        if (group := self._group_of(block)) is not None:
-            self._groups[group] = self._groups[group].with_taken(block.cidr)
+    def _take(self, network: str, cidr: Network) -> None:
+        if (group := self._group_of(network, cidr)) is not None:
+            self._groups[group] = self._groups[group].with_taken(cidr)
 
     def _disown(self, row: Row[BlockRecord]) -> None:
-        """Take a block from its owner. It counts as taken while addresses of it were used: it changes hands empty and cooled."""
         owner = (row.value.node_uid, row.value.network)
         self._owned[owner].remove((int(row.value.cidr.network_address), row.key))
+        self._owner_of.pop(row.key)
         if not self._owned[owner]:
             del self._owned[owner]
-        block = self._blocks[row.key]
-        group = self._group_of(row.value)
-        if group is not None and not block.held and not block.cooling:
-            self._groups[group] = self._groups[group].with_free(block.cidr)
-            del self._blocks[row.key]
+        self._free_if_unused(row.key, row.value.network)
 
-    def _group_of(self, block: BlockRecord) -> Group | None:
-        leaves = self._leaves.get(block.network, [])
-        index = bisect_right(leaves, int(block.cidr.network_address), key=lambda leaf: leaf[0]) - 1
-        if index < 0 or not _inside(block.cidr, self._groups[leaves[index][1]].cidr):
+    def _free_if_unused(self, key: str, network: str) -> None:
+        """A block without an owner counts as taken as long as it has addresses: it changes hands empty and cooled."""
+        block = self._blocks[key]
+        if key in self._owner_of or block.held or block.cooling:
+            return
+        del self._blocks[key]
+        if (group := self._group_of(network, block.cidr)) is not None:
+            self._groups[group] = self._groups[group].with_free(block.cidr)
+
+    def _group_of(self, network: str, cidr: Network) -> Group | None:
+        leaves = self._leaves.get(network, [])
+        index = bisect_right(leaves, int(cidr.network_address), key=lambda leaf: leaf[0]) - 1
+        if index < 0 or not _inside(cidr, self._groups[leaves[index][1]].cidr):
             return None
         return leaves[index][1]
 
@@ -138,8 +145,11 @@ class Occupancy:
         """Set what the allocator sees of an address; `place` says where it lies."""
         at = keys.block(place.network, place.block)
         block = self._blocks.get(at) or Block(place.block)
+        if at not in self._blocks:
+            self._take(place.network, place.block)
         if record is None:
             self._blocks[at] = block.without_address(place.ip)
+            self._free_if_unused(at, place.network)
         elif record.released_ms is None:
             self._blocks[at] = block.with_held(place.ip)
         else:

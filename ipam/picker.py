@@ -1,6 +1,7 @@
 """Picks the address that an attachment gets, and keeps it from other requests of this process until it is written."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from ipam.allocator import Pick, PickKind, choose
 from ipam.claims import Claims
@@ -27,19 +28,23 @@ class Picker:
         self._clock = clock
 
     async def reserve(self, name: str, tenant: str) -> tuple[Placement, Pick]:
-        """An address that nobody else in this process picks; claims a block when it takes one. The caller settles it."""
+        """An address that nobody else in this process picks; claims a block when it takes one. The caller settles it.
+
+        Raises Refused and NotFound; Exhausted at once when there is none; Conflict and Unavailable when there may be one later.
+        """
         for _ in range(ATTEMPTS):
             placement, pick = await self._pick(name, tenant)
-            if pick.kind is not PickKind.NEW_BLOCK:
-                self._state.occupancy.reserve(placement.network, pick.ip, pick.block)
-                if self._known_held(placement, pick):
-                    continue  # damaged in the store: stays reserved, and so is never given out
+            if pick.kind is PickKind.NEW_BLOCK:
+                await self._claim(name, placement.network)
+                continue
+            self._state.occupancy.reserve(placement.network, pick.ip, pick.block)
+            if not self._known_held(placement, pick):  # damaged in the store: stays reserved, and so is never given out
                 return placement, pick
-            try:
-                await self._claims.claim_now(name, placement.network)
-            except Exhausted:
-                continue  # as it was the last block; the next choice is among what is left
         raise Conflict(f"no address on node {name}: {ATTEMPTS} times the block that was claimed for it was used up; try again")
+
+    async def _claim(self, name: str, network: str) -> None:
+        with suppress(Exhausted):  # it was the last block, and another was faster: the next choice is among what is left
+            await self._claims.claim_now(name, network)
 
     def settle(self, address: Assigned) -> None:
         """End `reserve`: from now on the address is what the store says."""
@@ -51,16 +56,27 @@ class Picker:
         if not placements:
             await self._reader.read(keys.node(name), keys.TOPOLOGY)
             placements = self._placements(name, tenant) or self._refuse(name, tenant)
-        node, full = self._state.node(name), []
+        full = []
         for placement in placements:
+            try:
+                return placement, await self._choose(name, placement)
+            except Exhausted as err:
+                full.append(str(err))
+        raise Exhausted("; ".join(full))
+
+    async def _choose(self, name: str, placement: Placement) -> Pick:
+        """The allocator's choice; it is not exhausted as long as a claim under way may fail, or be this node's own."""
+        for _ in range(ATTEMPTS):
+            node = self._state.node(name)
             holdings = self._state.holdings(node.value, placement) if node else None
             if holdings is None:
                 raise Unavailable(f"node {name} is being placed in the new topology (network {placement.network}); try again")
             try:
-                return placement, choose(holdings, self._clock())
-            except Exhausted as err:
-                full.append(str(err))
-        raise Exhausted("; ".join(full))
+                return choose(holdings, self._clock())
+            except Exhausted:
+                if not await self._claims.wait(placement.network):
+                    raise
+        raise Conflict(f"no address on node {name}: others claim the last blocks of network {placement.network}; try again")
 
     def _placements(self, name: str, tenant: str) -> list[Placement]:
         """Where the node may take an address for this pod from, in order of preference."""

@@ -17,6 +17,7 @@ __all__ = [
     "NodeRecord",
     "PodId",
     "TopologyRecord",
+    "endpoint_keys",
 ]
 
 
@@ -159,7 +160,19 @@ class AttachmentRecord:
     created_ms: int
 
     @property
-    def endpoint_key(self) -> str:
-        """Key of its endpoint."""
-        pod = self.pod or PodId("", "")
-        return keys.endpoint(pod.namespace, pod.name, self.id.container_id, self.id.ifname)
+    def endpoint_keys(self) -> tuple[str, str]:
+        """See `endpoint_keys`."""
+        return endpoint_keys(self.id, self.pod)
+
+
+def endpoint_keys(attachment: AttachmentId, pod: PodId | None) -> tuple[str, str]:
+    """The keys that an attachment's endpoint may have: the plain one, and the one for when another attachment has that.
+
+    The plain one knows neither node nor configuration: runtimes make container ids unique, scripts and tests do not.
+    """
+    namespace, name = (pod.namespace, pod.name) if pod else ("", "")
+    full = f"{attachment.container_id}@{attachment.node}@{attachment.conf}"  # no container id has an "@" (CNI)
+    return (
+        keys.endpoint(namespace, name, attachment.container_id, attachment.ifname),
+        keys.endpoint(namespace, name, full, attachment.ifname),
+    )

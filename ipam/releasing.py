@@ -13,6 +13,7 @@ from ipam.table import Row
 from romana import keys
 from romana.errors import Ambiguous, Conflict
 from romana.store.api import KeyValue
+from romana.v1.store_pb2 import Endpoint
 
 __all__ = ["Released", "Releases"]
 
@@ -64,13 +65,20 @@ class Releases:
     async def _write(self, item: KeyValue, record: AttachmentRecord) -> int | None:
         """The revision of the release; None when something was in the way, which is known now."""
         held = await self._held(record)
-        txn = transactions.release(item, record, held, self._now_ms(), self._cooldown_s)
+        endpoint = await self._endpoint(record)
+        txn = transactions.release(item, endpoint, held, self._now_ms(), self._cooldown_s)
         result = await self._committer.commit(txn)
         if not result.succeeded:
             self._state.learn(txn.reads, result)
             return None
         log.info("addresses released", extra={"attachment": str(record.id), "ips": [str(row.value.ip) for row in held]})
         return result.revision
+
+    async def _endpoint(self, record: AttachmentRecord) -> KeyValue | None:
+        """The attachment's own endpoint: its host interface says whose it is."""
+        _, found = await self._reader.read(*record.endpoint_keys)
+        ours = record.id.host_interface
+        return next((item for item in found.values() if item and Endpoint.FromString(item.value).host_interface == ours), None)
 
     async def _held(self, record: AttachmentRecord) -> list[Row[AddressRecord]]:
         """The rows of the addresses that the attachment really holds; asks the store where the state does not say so."""

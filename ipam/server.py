@@ -64,13 +64,13 @@ class Ipamd:
         claims = Claims(store, reader, self.state, committer, clock)
         picker = Picker(reader, self.state, claims, clock)
         admin = asyncio.Lock()
-        topologies = Topologies(store, reader, self.state, admin, _now_ms)
-        nodes = Nodes(store, reader, self.state, admin)
-        self._upkeep = Upkeep(self.state, topologies, claims, clock)
-        allocations = Allocations(reader, self.state, committer, picker, _now_ms)
-        releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
-        self._ipam = IpamService(reader, self.state, allocations, releases)
-        self._topology = TopologyService(store, reader, self.state, topologies, nodes, clock)
+        self.topologies = Topologies(store, reader, self.state, admin, _now_ms)
+        self.nodes = Nodes(store, reader, self.state, admin)
+        self._upkeep = Upkeep(self.state, self.topologies, claims, clock)
+        self.allocations = Allocations(reader, self.state, committer, picker, _now_ms)
+        self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
+        self._ipam = IpamService(reader, self.state, self.allocations, self.releases)
+        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""
@@ -81,7 +81,7 @@ class Ipamd:
         await start(server, listen)
         log.info("ipamd listens", extra={"listen": list(listen)})
         work = [
-            asyncio.create_task(self._follow(), name="follow"),
+            asyncio.create_task(self.follow(), name="follow"),
             asyncio.create_task(self._report(health), name="health"),
             asyncio.create_task(stop.wait(), name="stop"),
         ]
@@ -97,7 +97,8 @@ class Ipamd:
             await asyncio.gather(*work, return_exceptions=True)
         log.info("ipamd stopped")
 
-    async def _follow(self) -> None:
+    async def follow(self) -> None:
+        """Keep the state up to date and look after nodes, until cancelled. Raises FatalError when it cannot go on."""
         await prepare(self._store, write_schema=True)
         sources = [reconcile.Source(prefix, partial(self.state.follow, self._store, prefix)) for prefix in self.state.prefixes]
         await reconcile.run("nodes", sources, self._upkeep.sync, PACE)

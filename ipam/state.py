@@ -130,7 +130,7 @@ class State:
         return self._tables.get(prefix + slash)
 
     def _topology_changed(self, _: Row[TopologyRecord] | None, new: Row[TopologyRecord] | None) -> None:
-        self.occupancy.set_topology(new.value.prefixes if new else (), self.blocks.rows.values())
+        self.occupancy.set_topology(new.value.prefixes if new else ())
         self._note(row.value.name for row in self.nodes.rows.values())
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:

@@ -1,7 +1,7 @@
 """Every transaction by which ipamd changes what the store holds: what it compares, what it writes, what it reads when it fails.
 
     allocate   attachment, endpoint absent; address, block, node (and pod) as seen   ->  address, attachment, endpoint
-    release    attachment, addresses as seen        ->  addresses cool, attachment and endpoint deleted, journal written
+    release    attachment, endpoint, addresses as seen  ->  addresses cool, attachment and endpoint deleted, journal written
     claim      topology, node as seen; block absent                                  ->  block
     add node   topology, node as seen; no node written since                         ->  node
     apply      topology as seen; no node and no block written since                  ->  topology, nodes
@@ -27,13 +27,14 @@ def allocate(
     attachment: AttachmentRecord,
     node: Row[NodeRecord],
     taken: Sequence[tuple[Row[AddressRecord] | None, Row[BlockRecord]]],
+    endpoint_key: str,
     pod: KeyValue | None,
 ) -> Txn:
     """Give an attachment its addresses; `taken` has, for each, its row as seen (None: never used) and its block."""
-    compares = [Compare.absent(attachment.id.key), Compare.absent(attachment.endpoint_key), _unchanged(node)]
+    compares = [Compare.absent(attachment.id.key), Compare.absent(endpoint_key), _unchanged(node)]
     writes = [
         Put(attachment.id.key, codec_address.write_attachment(attachment)),
-        Put(attachment.endpoint_key, codec_address.write_endpoint(attachment)),
+        Put(endpoint_key, codec_address.write_endpoint(attachment)),
     ]
     for address, (row, block) in zip(attachment.addresses, taken, strict=True):
         key = keys.address(address.network, address.ip)
@@ -46,11 +47,14 @@ def allocate(
 
 
 def release(
-    attachment: KeyValue, record: AttachmentRecord, held: Sequence[Row[AddressRecord]], now_ms: int, cooldown_s: int
+    attachment: KeyValue, endpoint: KeyValue | None, held: Sequence[Row[AddressRecord]], now_ms: int, cooldown_s: int
 ) -> Txn:
-    """Take an attachment's addresses back; `held` are those of them that it (still) holds."""
+    """Take an attachment's addresses back; `endpoint` is its own, and `held` are those of its addresses that it (still) holds."""
     compares = [Compare.unchanged(attachment)]
-    writes: list[Put | Delete] = [Delete(attachment.key), Delete(record.endpoint_key)]
+    writes: list[Put | Delete] = [Delete(attachment.key)]
+    if endpoint is not None:
+        compares.append(Compare.unchanged(endpoint))
+        writes.append(Delete(endpoint.key))
     for row in held:
         cooling = replace(row.value, released_ms=now_ms, cooldown_s=cooldown_s)
         # The address's mod_revision makes the journal's key that of this holding, whoever writes it.

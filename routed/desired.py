@@ -11,6 +11,8 @@ from routed.model import Address, Block, Network, Node, Problem, Route
 
 __all__ = ["Desired", "desired_routes"]
 
+NO_NODES = Problem("store-empty", "the store has no node: it was wiped, or it is not this cluster's; all routes stay as they are")
+
 
 @dataclass(frozen=True, slots=True)
 class Desired:
@@ -18,6 +20,8 @@ class Desired:
 
     routes: frozenset[Route]
     problems: tuple[Problem, ...]
+    known: bool = True
+    """False when what we heard cannot be the cluster: the routes must stay as they are."""
 
 
 def desired_routes(this_node: str, nodes: Iterable[Node], blocks: Iterable[Block]) -> Desired:
@@ -25,8 +29,12 @@ def desired_routes(this_node: str, nodes: Iterable[Node], blocks: Iterable[Block
 
     The uid owns a block, not the name: the blocks of a node that is gone have no route, whoever took its name. In any order of
     nodes and blocks the result is the same.
+
+    No nodes at all, not even this one, is no cluster whose routes are to be removed: the store was wiped, or is another one.
     """
     by_uid = {node.uid: node for node in nodes}
+    if not by_uid:
+        return Desired(frozenset(), (NO_NODES,), known=False)
     own = next((node for node in by_uid.values() if node.name == this_node), None)
     problems = [] if own else [Problem("node-unknown", f"this node is not known: the store has no node {this_node!r}")]
     routes: dict[Network, Route] = {}

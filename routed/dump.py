@@ -16,17 +16,14 @@ from routed.wire import KernelRoute, parse_route
 
 __all__ = ["dump"]
 
-RTPROT_ANY = 0  # RTPROT_UNSPEC: the kernel does not filter by protocol
 
-
-async def dump(ipr: AsyncIPRoute, family: int, table: int, protocol: int = RTPROT_ANY) -> AsyncIterator[KernelRoute]:
-    """The routes of a family in a table; the kernel itself leaves the others out (NETLINK_GET_STRICT_CHK, Linux 4.20).
+async def dump(ipr: AsyncIPRoute, family: int, table: int) -> AsyncIterator[KernelRoute]:
+    """Everybody's routes of a family in a table; the kernel itself leaves other tables out (NETLINK_GET_STRICT_CHK, Linux 4.20).
 
     A table that does not exist yet has none. Raises NetlinkError, also when the routes changed while they were read.
     """
     message = rtmsg()
     message["family"] = family
-    message["proto"] = protocol
     message["attrs"] = [("RTA_TABLE", table)]
     request = NetlinkRequest(ipr, message, msg_type=RTM_GETROUTE, msg_flags=NLM_F_REQUEST | NLM_F_DUMP, parser=_parse)
     await request.send()

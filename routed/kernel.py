@@ -1,4 +1,9 @@
-"""The kernel's routing table, by netlink: reads the routes of our protocol in our table, and carries out a plan.
+"""The kernel's routing table, by netlink: reads the routes of our table, and carries out a plan on those of our protocol.
+
+IPv4 keeps several routes with equal destination, metric and TOS and uses the first. So ours are put first (NLM_F_CREATE alone,
+"prepend"), never in the place of what is there (NLM_F_REPLACE takes the first, whoever's it is), and deleted by protocol: no
+foreign route can be hit, not even one that came after we looked. In IPv6 nothing can be put before a route of equal metric, so
+ours have the best metric there is, and a foreign one with that very metric is a conflict that a person must solve.
 
 pyroute2 writes some 3,500 routes a second: enough for blocks that come and go; filling an empty table with 20,000 takes seconds.
 """
@@ -8,7 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from socket import AF_INET, AF_INET6
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -16,18 +21,16 @@ from pyroute2.netlink.exceptions import NetlinkError
 from romana.errors import FatalError, Unavailable
 from romana.names import ROUTE_PROTOCOL_ROUTED
 from routed.dump import dump
-from routed.model import Add, Delete, Installed, Network, Op, Problem, Replace
+from routed.model import Add, Delete, Installed, Op, Problem, Replace, Slot
+from routed.observed import Observed, observed_in
 from routed.plan import installed
+from routed.request import ADD, PREPEND, REPLACE, delete_route, put_route
 from routed.text import op_text, route_text
 from routed.wire import KernelRoute
 
 __all__ = ["Kernel"]
 
-RT_SCOPE_NOWHERE = 255  # in a delete: any scope (fib_table_delete(), net/ipv4/fib_trie.c)
 GONE = frozenset({errno.ESRCH, errno.ENOENT})
-
-
-_Place = tuple[Network, int]
 
 
 class Kernel:
@@ -42,26 +45,30 @@ class Kernel:
         """Netlink port that our changes come from; 0 (the kernel's own) while there is no socket."""
         return 0 if self._ipr is None else int(self._ipr.epid)
 
-    async def observe(self) -> tuple[Installed, ...]:
-        """All routes of our protocol in our table, both families."""
+    async def observe(self) -> Observed:
+        """All routes of our table, both families."""
         async with self._socket("reading the routes") as ipr:
-            return tuple([found.route async for found in self._dump(ipr, ROUTE_PROTOCOL_ROUTED)])
+            return observed_in([found async for found in self._dump(ipr, AF_INET, AF_INET6)])
 
     async def apply(self, plan: Sequence[Op]) -> tuple[Problem, ...]:
         """Carry out all that can be; the problems are the operations that the kernel refused."""
         problems: list[Problem] = []
         blocked: list[Installed] = []
         async with self._socket("writing routes") as ipr:
+            beside = await self._beside(ipr, plan)
             for op in plan:
+                if isinstance(op, Replace) and op.old.slot in beside:
+                    blocked.append(installed(op.route))
+                    continue
                 try:
                     await self._carry_out(ipr, op)
                 except NetlinkError as err:
                     if err.code == errno.EEXIST and isinstance(op, Add):
                         blocked.append(installed(op.route))
-                    elif not (err.code in GONE and isinstance(op, Delete)):
+                    else:
                         problems.append(_refused(op, err))
-            foreign = await self._in_place_of(ipr, blocked)
-        conflicts = (_conflict(route, foreign.get(_place(route))) for route in blocked)
+            there = await self._in_place_of(ipr, blocked)
+        conflicts = (_conflict(route, there.get(route.slot)) for route in blocked)
         return (*problems, *(problem for problem in conflicts if problem is not None))
 
     async def close(self) -> None:
@@ -90,43 +97,72 @@ class Kernel:
             await self.close()  # cancelled in the middle of an answer: the rest of it must not meet the next question
             raise
 
-    async def _dump(self, ipr: AsyncIPRoute, protocol: int = 0) -> AsyncIterator[KernelRoute]:
-        for family in (AF_INET, AF_INET6):
-            async for found in dump(ipr, family, self._table, protocol):
-                if found.table == self._table and protocol in (0, found.protocol):
+    async def _dump(self, ipr: AsyncIPRoute, *families: int) -> AsyncIterator[KernelRoute]:
+        for family in families:
+            async for found in dump(ipr, family, self._table):
+                if found.table == self._table:
                     yield found
 
-    async def _in_place_of(self, ipr: AsyncIPRoute, routes: Sequence[Installed]) -> dict[_Place, KernelRoute]:
-        """Whose routes are where these should be."""
+    async def _beside(self, ipr: AsyncIPRoute, plan: Sequence[Op]) -> frozenset[Slot]:
+        """Where a foreign IPv6 route stands beside one of ours that is to be replaced: NLM_F_REPLACE might hit that one."""
+        replaced = [op.old for op in plan if isinstance(op, Replace) and op.old.destination.version == 6]
+        there = await self._in_place_of(ipr, replaced)
+        return frozenset(slot for slot, found in there.items() if found.protocol != ROUTE_PROTOCOL_ROUTED)
+
+    async def _in_place_of(self, ipr: AsyncIPRoute, routes: Sequence[Installed]) -> dict[Slot, KernelRoute]:
+        """What stands where these should be, both families; a foreign one if there is any."""
+        there: dict[Slot, KernelRoute] = {}
         if not routes:
-            return {}
-        wanted = {_place(route) for route in routes}
-        return {_place(found.route): found async for found in self._dump(ipr) if _place(found.route) in wanted}
+            return there
+        wanted = {route.slot for route in routes}
+        async for found in self._dump(ipr, AF_INET, AF_INET6):
+            slot = found.route.slot
+            if slot in wanted and (slot not in there or found.protocol != ROUTE_PROTOCOL_ROUTED):
+                there[slot] = found
+        return there
 
     async def _carry_out(self, ipr: AsyncIPRoute, op: Op) -> None:
         match op:
+            case Add(route) if route.destination.version == 4:
+                await self._prepend(ipr, installed(route))
             case Add(route):
-                await ipr.route("add", **self._arguments(installed(route)))  # NLM_F_CREATE | NLM_F_EXCL
+                await put_route(ipr, self._table, installed(route), ADD)
+            case Replace(route, old) if route.destination.version == 4:
+                await self._put_before(ipr, installed(route), old)
             case Replace(route):
-                await ipr.route("replace", **self._arguments(installed(route)))  # NLM_F_CREATE | NLM_F_REPLACE
+                await put_route(ipr, self._table, installed(route), REPLACE)
             case Delete(old):
-                await ipr.route("del", **self._arguments(old), scope=RT_SCOPE_NOWHERE)
+                await self._delete(ipr, old)
 
-    def _arguments(self, route: Installed) -> dict[str, Any]:
-        given: dict[str, Any] = {
-            "dst": str(route.destination),
-            "family": AF_INET if route.destination.version == 4 else AF_INET6,
-            "table": self._table,
-            "proto": ROUTE_PROTOCOL_ROUTED,
-            "type": route.type,
-            "tos": route.tos,
-            "priority": route.metric,
-        }
-        return given if route.next_hop is None else {**given, "gateway": str(route.next_hop)}
+    async def _put_before(self, ipr: AsyncIPRoute, new: Installed, old: Installed) -> None:
+        """Make the new one first, and take the old one away after that, so that no packet finds none.
 
+        The other way round where a delete of the old one would hit the new one. The old one then is the same route behind a
+        foreign one, which had all packets before and keeps them for these microseconds; or somebody altered a route of ours (a
+        second next hop, another source address), and for some 0.3 ms there is none.
+        """
+        if old.type == new.type and old.next_hop in (None, new.next_hop):
+            await self._delete(ipr, old)
+            await self._prepend(ipr, new)
+        else:
+            await self._prepend(ipr, new)
+            await self._delete(ipr, old)
 
-def _place(route: Installed) -> _Place:
-    return route.destination, route.metric
+    async def _prepend(self, ipr: AsyncIPRoute, route: Installed) -> None:
+        """Content with EEXIST: the very same is there. If it has been shadowed meanwhile, that event brings the next sync."""
+        try:
+            await put_route(ipr, self._table, route, PREPEND)
+        except NetlinkError as err:
+            if err.code != errno.EEXIST:
+                raise
+
+    async def _delete(self, ipr: AsyncIPRoute, route: Installed) -> None:
+        """Content when it is gone."""
+        try:
+            await delete_route(ipr, self._table, route)
+        except NetlinkError as err:
+            if err.code not in GONE:
+                raise
 
 
 def _refused(op: Op, err: NetlinkError) -> Problem:

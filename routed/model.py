@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-__all__ = ["Add", "Address", "Block", "Delete", "Installed", "Network", "Node", "Op", "Problem", "Replace", "Route", "metric"]
+__all__ = ["Add", "Address", "Block", "Delete", "Installed", "Network", "Node", "Op", "Problem", "Replace", "Route", "Slot"]
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
-IPV4_METRIC = 0  # what the kernel gives a route without RTA_PRIORITY
-IPV6_METRIC = 1024  # IP6_RT_PRIO_USER, linux/ipv6_route.h: the same for IPv6
+Slot = tuple[Network, int, int]
+"""Destination, metric and TOS: what the kernel takes for one and the same route (fib_find_alias, net/ipv4/fib_trie.c)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +50,25 @@ class Installed:
     """RTN_*: 1 unicast, 7 unreachable (linux/rtnetlink.h)."""
     plain: bool = True
     """False when it has what we never write: several next hops, a next-hop object, an encapsulation, a preferred source."""
+    shadowed: bool = False
+    """True when a foreign IPv4 route stands before it in its slot: the kernel uses that one, and never ours."""
+
+    @property
+    def slot(self) -> Slot:
+        """Where it stands."""
+        return self.destination, self.metric, self.tos
 
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """Make a route where ours is missing; fails when anybody else has one for the same destination and metric."""
+    """Make a route where ours is missing. IPv4: before any foreign one in its slot; IPv6: fails when there is one."""
 
     route: Route
 
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Put a route in the place of ours for the same destination, in one step: no packet finds none."""
+    """Put a route in the place of ours in its slot, or before the foreign one that shadows ours. No foreign one is changed."""
 
     route: Route
     old: Installed
@@ -83,8 +90,3 @@ class Problem:
 
     id: str
     text: str
-
-
-def metric(destination: Network) -> int:
-    """The metric of every route of ours: the kernel's default for the family."""
-    return IPV4_METRIC if destination.version == 4 else IPV6_METRIC

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from romana.names import HOST_INTERFACE_PREFIX, ROUTE_PROTOCOL_AGENT
-from routed.model import Address, Installed, Network, metric
+from routed.model import Address, Installed, Network
 
 __all__ = ["RTM_NEWROUTE", "KernelRoute", "concerns_us", "parse_route"]
 
@@ -23,6 +23,7 @@ _RTATTR = struct.Struct("=HH")  # length, type
 
 AF_INET6 = 10
 RT_TABLE_LOCAL = 255
+IP6_RT_PRIO_USER = 1024  # linux/ipv6_route.h: the metric of an IPv6 route made without one
 RTM_F_CLONED = 0x200  # a cached entry, no route
 RTNH_F_ONLINK = 4
 RTA_SRC, RTA_DST, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 2, 1, 5, 6, 15
@@ -52,7 +53,7 @@ def parse_route(data: bytes, offset: int, length: int) -> KernelRoute | None:
     route = Installed(
         destination,
         _address(attributes.get(RTA_GATEWAY)),
-        _u32(attributes.get(RTA_PRIORITY), metric(destination) if family == AF_INET6 else 0),
+        _u32(attributes.get(RTA_PRIORITY), IP6_RT_PRIO_USER if family == AF_INET6 else 0),
         tos,
         kind,
         plain=not flags & RTNH_F_ONLINK and _NEVER_OURS.isdisjoint(attributes),

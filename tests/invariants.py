@@ -76,14 +76,20 @@ def _attachment_faults(contents: _Contents) -> Iterator[str]:
             record = held.get((address.network, address.ip))
             if record is None or record.attachment != attachment.id:
                 yield f"attachment {attachment.id} has {address.ip}, which is {record.attachment if record else 'nobody'}'s"
-        endpoint = contents.endpoints.get(attachment.endpoint_key)
-        if endpoint is None or list(endpoint.addresses) != [str(address.ip) for address in attachment.addresses]:
-            yield f"attachment {attachment.id} has not the endpoint {attachment.endpoint_key}"
+        own = [
+            endpoint
+            for key in attachment.endpoint_keys
+            if (endpoint := contents.endpoints.get(key)) and endpoint.host_interface == attachment.id.host_interface
+        ]
+        if [list(endpoint.addresses) for endpoint in own] != [[str(address.ip) for address in attachment.addresses]]:
+            yield f"attachment {attachment.id} has not one endpoint with its addresses"
     for ip, count in Counter(a.ip for attachment in contents.attachments.values() for a in attachment.addresses).items():
         if count > 1:
             yield f"{ip} belongs to {count} attachments"
-    wanted = {attachment.endpoint_key for attachment in contents.attachments.values()}
-    yield from (f"endpoint {key} belongs to no attachment" for key in contents.endpoints.keys() - wanted)
+    interfaces = {attachment.id.host_interface for attachment in contents.attachments.values()}
+    for key, endpoint in contents.endpoints.items():
+        if endpoint.host_interface not in interfaces:
+            yield f"endpoint {key} belongs to no attachment"
 
 
 def _block_faults(contents: _Contents) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Wires the commands together and turns errors into one clear line and an exit code."""
 
+import logging
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +55,8 @@ def _options(
 
 def main() -> None:
     """Entry point."""
+    # Daemons log; commands speak by their answers and errors, and retry meanwhile.
+    logging.disable(logging.WARNING)
     try:
         app()
     except RomanaError as err:

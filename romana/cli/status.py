@@ -15,6 +15,7 @@ from romana.cli.node import list_all
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
 from romana.cli.topology import show_topology
 from romana.errors import RomanaError, Unavailable
+from romana.receipts import ROUTED_PREFIXES, behind, newest_revisions
 from romana.store.api import KeyValue, Store
 from romana.v1.store_pb2 import Node, Receipt
 
@@ -22,7 +23,6 @@ __all__ = ["status"]
 
 WAIT_TIMEOUT_S = 60.0
 POLL_S = 0.5
-WATCHED_BY_ROUTED = (keys.NODES, keys.BLOCKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,7 @@ def _nodes(nodes: Iterable[Node]) -> Check:
 
 async def _routed(opened: Store, nodes: Iterable[Node]) -> list[Check]:
     """Compares what each routed says is in its kernel with what etcd holds now."""
-    newest = {
-        prefix: max((item.mod_revision for item in (await opened.list(prefix)).items), default=0) for prefix in WATCHED_BY_ROUTED
-    }
+    newest = await newest_revisions(opened, ROUTED_PREFIXES)
     return [_receipt(node.name, await opened.get(keys.receipt(node.name, "routed")), newest) for node in nodes]
 
 
@@ -137,7 +135,6 @@ def _receipt(node: str, item: KeyValue | None, newest: dict[str, int]) -> Check:
     if receipt.problems:
         problems = "; ".join(problem.text for problem in receipt.problems)
         return Check(name, ok=False, evidence=problems, next_step="mend that on the node")
-    behind = [prefix for prefix, revision in newest.items() if receipt.applied.get(prefix, 0) < revision]
-    if behind:
-        return Check(name, ok=False, evidence=f"behind on {', '.join(behind)}", next_step="romana status --wait")
+    if late := behind(receipt, newest):
+        return Check(name, ok=False, evidence=f"behind on {', '.join(late)}", next_step="romana status --wait")
     return Check(name, ok=True, evidence=f"routes in the kernel as of revision {max(newest.values(), default=0)}")

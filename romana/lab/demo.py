@@ -6,6 +6,7 @@ lab up -> pods on three nodes by CNI -> matrix -> kill -9 of each daemon under a
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from romana.lab.probe import Answers, Flow, Pod, matrix
 from romana.lab.spec import LabSpec
 from romana.lab.up import bring_up, find_programs
 from romana.objects.models import PodObject
+from romana.rpc.client import Client
+from romana.v1.ipam_pb2 import LOOKUP_STATE_COOLING, LOOKUP_STATE_HELD, LookupRequest, LookupState
+from romana.v1.ipam_pb2_grpc import IpamStub
 
 __all__ = ["run_demo"]
 
@@ -82,7 +86,7 @@ async def _story(lab: LabSpec, say: Say) -> bool:
         say(_drawn(pods, before))
         say("4. kill -9 under a connection from frontend to backend, with a datagram every 5 ms beside it")
         unharmed = await _killings(lab, pods, say)
-        say("5. The same matrix again, and a pod deleted: its address is released, its routes are gone")
+        say("5. The same matrix again, then a pod deleted: its namespace and route go, its address is released and rests")
         after = await matrix(pods)
         say(_drawn(pods, after))
     finally:
@@ -123,12 +127,24 @@ async def _restarted(lab: LabSpec, victim: str, before: processes.Running) -> pr
 
 
 async def _deletion(lab: LabSpec, pod: PodRecord, say: Say) -> bool:
-    """The deleted pod's address no longer answers, and its namespace is gone."""
+    """Delete a pod; True when its address is released in etcd and its namespace and route are gone."""
     began = time.monotonic()
     await delete_pod(lab, pod)
+    request = LookupRequest(ip=pod.ips[0])
+    async with Client([lab.ipam_endpoint]) as client:
+        while True:  # a DEL answers also while ipamd starts again; the release follows then
+            found = await client.call(lambda channel, left: IpamStub(channel).Lookup(request, timeout=left), RESTART_TIMEOUT_S)
+            if found.state != LOOKUP_STATE_HELD or time.monotonic() - began > RESTART_TIMEOUT_S:
+                break
+            await asyncio.sleep(0.05)
+    routes = await asyncio.to_thread(_routes_of, lab.netns(pod.node))
     gone = not await asyncio.to_thread(Path(pod.netns).exists)
-    say(f"   {pod.name} deleted ({(time.monotonic() - began) * 1000:.0f} ms)")
-    return gone
+    say(f"   {pod.name}: {pod.ips[0]} is {LookupState.Name(found.state).removeprefix('LOOKUP_STATE_').lower()}")
+    return gone and found.state == LOOKUP_STATE_COOLING and f"{pod.ips[0]} " not in routes
+
+
+def _routes_of(netns: str) -> str:
+    return subprocess.run(["ip", "-n", netns, "route"], capture_output=True, text=True, check=True).stdout
 
 
 def _drawn(pods: Sequence[Pod], cells: Mapping[tuple[str, str], bool]) -> str:

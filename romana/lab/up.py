@@ -19,10 +19,12 @@ from romana.lab.spec import CONTROL, REFUSED, LabSpec
 from romana.lab.supervisor import GUARD
 from romana.objects.namespaces import ensure_namespace
 from romana.objects.places import BUILT_IN_NAMESPACES
+from romana.receipts import ROUTED_PREFIXES, behind, newest_revisions
 from romana.rpc.client import Client
 from romana.store.opening import open_store
 from romana.store.versions import unsupported
 from romana.v1.node_pb2 import AddNodeRequest
+from romana.v1.store_pb2 import Block, Receipt
 from romana.v1.topology_pb2 import ApplyRequest
 from romana.v1.topology_pb2_grpc import TopologyStub
 
@@ -143,15 +145,17 @@ async def _wait_for_agent(lab: LabSpec, node: str) -> None:
 
 
 async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> None:
-    """Wait for the routed of each of these nodes to say what it has in its kernel."""
+    """Wait until each of these nodes has its first block and says that all routes of this moment are in its kernel."""
     store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
+
+    async def ready() -> bool:
+        owners = {Block.FromString(item.value).node for item in (await store.list(keys.BLOCKS)).items}
+        newest = await newest_revisions(store, ROUTED_PREFIXES)
+        receipts = [await store.get(keys.receipt(name, "routed")) for name in nodes]
+        return owners >= set(nodes) and all(item and not behind(Receipt.FromString(item.value), newest) for item in receipts)
+
     try:
-        for name in nodes:
-
-            async def reports(name: str = name) -> bool:
-                return await store.get(keys.receipt(name, "routed")) is not None
-
-            await _until(reports, f"routed of {name} reports nothing; see {lab.run}/log/routed@{name}.log")
+        await _until(ready, f"not every routed has all routes in its kernel; see romana status, and {lab.run}/log")
     finally:
         await store.close()
 

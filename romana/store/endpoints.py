@@ -11,9 +11,10 @@ __all__ = ["HAS_LEADER", "Endpoint", "Endpoints"]
 HAS_LEADER = (("hasleader", "true"),)
 
 OPTIONS = (
-    # A frozen or vanished peer is noticed after 5 + 2 s; without ping_timeout_ms it is not noticed at all. etcd refuses pings
-    # closer than 5 s (etcd v3.4, embed/config.go, DefaultGRPCKeepAliveMinTime).
-    ("grpc.keepalive_time_ms", 5000),
+    # A frozen or vanished peer is noticed after 6 + 2 s; without ping_timeout_ms it is not noticed at all. etcd refuses pings
+    # closer than 5 s (etcd v3.4, embed/config.go, DefaultGRPCKeepAliveMinTime), and at 5 s sharp a late ping makes the next one
+    # early: GOAWAY too_many_pings was seen.
+    ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -159,7 +159,9 @@ class NodeBlock(_message.Message):
     cidr: _builtins.str
     held: _builtins.int
     cooling: _builtins.int
+    """Released, and its cool-down is not over."""
     free: _builtins.int
+    """Never used, or cooled."""
     def __init__(
         self,
         *,

@@ -448,7 +448,8 @@ Global___Attachment: _TypeAlias = Attachment  # noqa: Y015
 @_typing.final
 class Endpoint(_message.Message):
     """endpoints/<namespace>/<pod>/<container>: where a pod's traffic comes from. Written by ipamd, in the attachment's transaction.
-    An attachment without a pod has its endpoint below the namespace "_" and the pod "_".
+    An attachment without a pod has its endpoint below the namespace "_" and the pod "_". Where another attachment has that key
+    already (one container id on two nodes), <container> is followed by "@<node>@<conf>".
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -5,7 +5,8 @@ The topology API: which networks there are, how their prefixes follow the fabric
 
 Errors: INVALID_ARGUMENT, the document is wrong (every fault at once, each with its path); FAILED_PRECONDITION, the document is
 right but cannot be reached from the present state; UNAVAILABLE, etcd does not answer and nothing was changed.
-Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin".
+Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin"; a list too long for it (gRPC takes 8 KiB of
+metadata) ends in a fault without path that says how many more there are: Check answers with all of them.
 """
 
 from collections import abc as _abc

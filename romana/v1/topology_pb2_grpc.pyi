@@ -5,7 +5,8 @@ The topology API: which networks there are, how their prefixes follow the fabric
 
 Errors: INVALID_ARGUMENT, the document is wrong (every fault at once, each with its path); FAILED_PRECONDITION, the document is
 right but cannot be reached from the present state; UNAVAILABLE, etcd does not answer and nothing was changed.
-Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin".
+Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin"; a list too long for it (gRPC takes 8 KiB of
+metadata) ends in a fault without path that says how many more there are: Check answers with all of them.
 """
 
 from collections import abc as _abc
@@ -48,7 +49,9 @@ class TopologyStub:
     GetNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetNodeRequest, _node_pb2.GetNodeResponse]
     """One node with its blocks."""
     AddNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.AddNodeRequest, _node_pb2.AddNodeResponse]
-    """Adds a node and places it in the topology."""
+    """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
+    group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+    """
 
 @_typing.type_check_only
 class TopologyAsyncStub(TopologyStub):
@@ -64,7 +67,9 @@ class TopologyAsyncStub(TopologyStub):
     GetNode: _aio.UnaryUnaryMultiCallable[_node_pb2.GetNodeRequest, _node_pb2.GetNodeResponse]  # type: ignore[assignment]
     """One node with its blocks."""
     AddNode: _aio.UnaryUnaryMultiCallable[_node_pb2.AddNodeRequest, _node_pb2.AddNodeResponse]  # type: ignore[assignment]
-    """Adds a node and places it in the topology."""
+    """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
+    group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+    """
 
 class TopologyServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -113,6 +118,8 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.AddNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.AddNodeResponse, _abc.Awaitable[_node_pb2.AddNodeResponse]]:
-        """Adds a node and places it in the topology."""
+        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
+        group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+        """
 
 def add_TopologyServicer_to_server(servicer: TopologyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

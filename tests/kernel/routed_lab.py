@@ -60,8 +60,9 @@ class Lab:
         return subprocess.Popen(["ip", "-n", self.n1, "monitor", "route"], stdout=subprocess.PIPE, text=True)
 
     def routes(self, *arguments: str) -> list[dict[str, Any]]:
-        """Routes of n1's main table (IPv4 unless arguments say otherwise), as `ip -json route` has them."""
-        return list(json.loads(self.ip("-json", *arguments, "route") or "[]"))
+        """Routes of n1's main table (IPv4 unless arguments say otherwise), as `ip -json route` has them, the protocol always."""
+        found = json.loads(self.ip("-json", *arguments, "route") or "[]")
+        return [{"protocol": "boot", **route} for route in found]  # what it leaves out, unless asked for details
 
     def ours(self, *arguments: str) -> dict[str, str]:
         """Destination and next hop (or `unreachable`) of the routes of protocol 82."""

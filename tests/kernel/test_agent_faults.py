@@ -1,7 +1,9 @@
 """What goes wrong around an ADD or a DEL, and that nothing is left of it."""
 
 import asyncio
+import contextlib
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -257,3 +259,39 @@ async def test_release_that_fails_once_is_done_later(node: Node, pod: str) -> No
     assert len(node.pending) == 1
     node.ipamd.failures.clear()
     await until(lambda: not node.ipamd.held and not node.pending)
+
+
+async def test_node_that_was_made_anew_is_asked_for_again(node: Node, pod: str) -> None:
+    await node.cni("ADD", pod, ifname="net1")
+    node.ipamd.failures["Allocate"] = [Refused("another incarnation owns the name")]
+    assert (await node.cni("ADD", pod)).status == 0
+    assert [method for method, _ in node.ipamd.calls].count("GetNode") == 2
+
+
+@pytest.mark.long
+async def test_storm_of_adds_dels_and_kills_leaves_no_difference_between_kernel_and_ipamd(node: Node) -> None:
+    dice = random.Random(7)  # noqa: S311 - the same storm every time
+    node.ipamd.delay_s["Allocate"] = 0.01
+
+    async def storm(pod: str) -> None:
+        for _ in range(15):
+            shim = await node.spawn(dice.choice(["ADD", "ADD", "DEL"]), netns_path(pod), cid=pod)
+            await asyncio.sleep(dice.random() * 0.06)
+            if shim.returncode is None and dice.random() < 0.5:
+                shim.kill()
+            if dice.random() < 0.5:
+                await node.cni("DEL", pod)
+            await shim.wait()
+
+    with contextlib.ExitStack() as stack:
+        pods = [stack.enter_context(namespace("pod")) for _ in range(6)]
+        storms = [asyncio.create_task(storm(pod)) for pod in pods]
+        for _ in range(3):
+            await asyncio.sleep(0.4)
+            await node.kill_agent()
+            await node.start_agent()
+        await asyncio.gather(*storms)
+        assert {(await node.cni("DEL", pod)).status for pod in pods} == {0}
+        await until(node.is_clean)
+        assert [ip("-n", pod, "link").count("eth0") for pod in pods] == [0] * 6
+        assert sorted(node.ipamd.free) == sorted(str(address) for address in node.ipamd.network.hosts())

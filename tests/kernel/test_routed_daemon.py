@@ -128,21 +128,77 @@ async def test_foreign_delete_and_replace_are_repaired_at_once(lab: Lab, store: 
         assert await soon(lambda: converged(lab)) < REPAIR_S, command
 
 
+def foreign(lab: Lab) -> list[tuple[str, str]]:
+    """Destination and next hop of what others have put in."""
+    found = [route for route in lab.routes() if route["protocol"] in ("static", "boot")]
+    return sorted((route["dst"], str(route.get("gateway", route.get("type")))) for route in found)
+
+
 async def test_foreign_routes_are_left_alone_and_one_in_our_place_is_reported(lab: Lab, store: EtcdStore, routed: Routed) -> None:
-    foreign = ("10.40.0.8/29", "10.40.0.9", "10.77.0.0/16")
-    for destination in foreign:
+    for destination in ("10.40.0.8/29", "10.40.0.9", "10.77.0.0/16"):
         lab.ip("route", "add", destination, "via", "192.0.2.3", "proto", "static")
+    before = foreign(lab)
+    revision = await write(store, *NODES, *BLOCKS)
+    routed.start()
+    found = await receipt_at(store, "blocks/", revision)
+    assert [problem.id for problem in found.problems] == ["foreign-route"]
+    assert "10.40.0.8/29 via 192.0.2.3 proto 4" in found.problems[0].text
+    assert " via 192.0.2.2 " in lab.ip("route", "get", "10.40.0.10")
+    assert lab.ours("-6") == IPV6
+    assert foreign(lab) == before
+    lab.ip("route", "del", "10.40.0.8/29", "proto", "static")
+    await receipt_where(store, lambda found: not found.problems)
+    routed.stop()
+    assert (foreign(lab), lab.ours()) == (before[1:], IPV4)
+
+
+async def test_foreign_routes_put_over_ours_are_behind_them_at_once(lab: Lab, store: EtcdStore, routed: Routed) -> None:
+    """No protocol is given, as by somebody who knows nothing of us; n2 has no address 192.0.2.99, so packets go astray."""
     await write(store, *NODES, *BLOCKS)
     routed.start()
-    found = await receipt_where(store, lambda _: True)
-    assert [problem.id for problem in found.problems] == ["route-conflict"]
-    assert "10.40.0.8/29 via 192.0.2.3 proto 4" in found.problems[0].text
-    assert dict(found.applied) == {}
-    assert {route["dst"] for route in lab.routes() if route["protocol"] == "static"} == set(foreign)
-    lab.ip("route", "del", "10.40.0.8/29")
-    assert await soon(lambda: converged(lab)) < REPAIR_S
-    routed.stop()
-    assert {route["dst"] for route in lab.routes() if route["protocol"] == "static"} == set(foreign[1:])
+    await soon(lambda: converged(lab))
+
+    def in_effect() -> bool:
+        first: dict[str, str] = {}
+        for route in lab.routes():
+            first.setdefault(route["dst"], str(route.get("gateway", route.get("type"))))
+        return IPV4.items() <= first.items() and converged(lab)
+
+    for number, command in enumerate(
+        (
+            "route replace 10.40.0.8/29 via 192.0.2.99",
+            "route replace 10.40.0.0/29 via 192.0.2.99",
+            "route prepend 10.40.0.8/29 via 192.0.2.98",
+            "route prepend blackhole 10.40.0.8/29",
+            "route prepend 10.40.0.0/29 via 192.0.2.98",
+            "-6 route replace fd00::40/122 via 2001:db8::99",
+        ),
+        start=1,
+    ):
+        await asyncio.sleep(0.3)
+        lab.ip(*command.split())
+        assert await soon(in_effect) < REPAIR_S, command
+        assert len(foreign(lab)) == min(number, 5), command
+    with Stream(lab, "10.40.0.10") as stream:
+        await asyncio.sleep(0.2)
+        assert (await asyncio.to_thread(stream.finish), stream.errors) == (0, [])
+    found = await receipt_where(store, lambda found: len(found.problems) == 5)
+    assert {problem.id for problem in found.problems} == {"foreign-route"}
+    assert set(found.applied) == {"nodes/", "blocks/"}
+    assert await asyncio.to_thread(routed.once, "--dry-run") == ""
+
+
+async def test_wiped_etcd_costs_no_route(lab: Lab, store: EtcdStore, routed: Routed) -> None:
+    await write(store, *NODES, *BLOCKS)
+    routed.start()
+    await soon(lambda: converged(lab))
+    await write(store, *(Delete(put.key) for put in (*NODES, *BLOCKS)))
+    found = await receipt_where(store, lambda found: found.problems)
+    assert [problem.id for problem in found.problems] == ["store-empty"]
+    assert converged(lab)
+    revision = await write(store, *NODES, *BLOCKS[1:])
+    found = await receipt_where(store, lambda found: found.applied.get("blocks/", 0) >= revision)
+    assert (lab.ours(), list(found.problems)) == ({"10.40.0.8/29": "192.0.2.2"}, [])
 
 
 async def test_link_that_was_down_gets_its_routes_back(lab: Lab, store: EtcdStore, routed: Routed) -> None:

@@ -70,3 +70,11 @@ def test_one_block_in_two_networks_has_one_route_whatever_the_order() -> None:
     assert found == desired_routes("n1", [NO_IPV6, N2, N1], twice[::-1])
     assert found.routes == {route("10.40.0.0/29", "192.0.2.2")}
     assert [problem.id for problem in found.problems] == ["block-twice"]
+
+
+def test_no_nodes_at_all_is_no_cluster_to_remove_routes_for() -> None:
+    for blocks in ([], [block("10.40.0.8/29", N2)]):
+        found = desired_routes("n1", [], blocks)
+        assert (found.known, found.routes) == (False, frozenset())
+        assert [problem.id for problem in found.problems] == ["store-empty"]
+    assert desired_routes("n1", [N2], []).known

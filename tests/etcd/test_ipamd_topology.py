@@ -1,0 +1,282 @@
+"""The topology service: documents, plans, nodes; on a store in memory and on etcd."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from romana import keys
+from romana.errors import InvalidInput, NotFound, Refused
+from romana.store.api import Store
+from romana.v1 import node_pb2, store_pb2
+from tests.invariants import faults
+from tests.ipamd import Running, flat, running, until
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "topologies"
+EXAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(SHARED.glob("e*.json"))}
+
+RACKS: dict[str, Any] = {
+    "networks": [{"name": "dc", "cidr": "10.42.0.0/16", "block_mask": 29}],
+    "topologies": [
+        {
+            "networks": ["dc"],
+            "map": [
+                {"name": "rack-1", "assignment": {"rack": "r1"}, "routing": "prefix-announce-bgp:tor1", "groups": []},
+                {"name": "rack-2", "assignment": {"rack": "r2"}, "groups": [{"name": "odd"}, {"name": "even"}]},
+                {"name": "rack-3", "assignment": {"rack": "r3"}, "groups": []},
+            ],
+        }
+    ],
+}
+
+
+def groups(node: store_pb2.Node) -> list[str]:
+    return [place.group_path for place in node.placements]
+
+
+async def test_what_show_gives_can_be_applied_and_changes_nothing(store: Store) -> None:
+    """W8."""
+    async with running(store) as run:
+        assert (await run.show()).document == b""
+        first = await run.apply(RACKS)
+        assert (first.generation, first.changed) == (1, True)
+        shown = await run.show()
+        assert shown.generation == 1
+        again = await run.apply(shown.document)
+        assert (again.generation, again.changed) == (1, False)
+        assert (await run.show()).document == shown.document
+        assert json.loads(shown.document)["networks"] == RACKS["networks"]
+        assert again.revision >= first.revision
+
+
+@pytest.mark.skipif(not EXAMPLES, reason="the reference layouts are not beside the repository")
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_reference_layout_comes_out_through_the_service(name: str, store: Store) -> None:
+    example = EXAMPLES[name]
+    async with running(store) as run:
+        await run.apply(example["topology"])
+        placed = []
+        for number, node in enumerate(example["nodes"]):
+            try:
+                added = await run.add_node(node["name"], f"198.18.0.{number + 1}", labels=node["labels"])
+                placed.append([{"path": p.group_path, "cidr": p.group_cidr} for p in added.node.placements])
+            except Refused:
+                placed.append([])
+        assert placed == [entry["groups"] for entry in example["expected"]["placements"]]
+        shown = (await run.show()).prefixes
+        assert [{"network": p.network, "path": p.path, "name": p.name, "cidr": p.cidr, "pad": p.pad} for p in shown] == example[
+            "expected"
+        ]["prefixes"]
+
+
+async def test_a_wrong_document_is_refused_with_every_fault_and_the_old_one_stays(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(RACKS)
+        wrong = {
+            "networks": [{"name": "dc", "cidr": "10.0.0.1/8"}, {"cidr": "x"}],
+            "topologies": [{"networks": ["no"], "map": []}],
+        }
+        with pytest.raises(InvalidInput) as caught:
+            await run.apply(wrong)
+        assert len(caught.value.faults) >= 4
+        checked = await run.check(wrong)
+        assert not checked.ok
+        assert [(f.path, f.message) for f in checked.faults] == [(f.path, f.message) for f in caught.value.faults]
+        assert (await run.show()).generation == 1
+
+
+async def test_check_says_what_apply_would_and_changes_nothing(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(RACKS)
+        await run.add_node("a1", labels={"rack": "r1"})
+        await run.ip("a1", "c1")
+        before = await store.list("")
+        moved = json.loads(json.dumps(RACKS).replace("r1", "r9"))
+        checked = await run.check(moved)
+        assert not checked.ok
+        assert any("10.42.0.0/29" in line for line in checked.refusals)
+        assert checked.prefixes[0].cidr == "10.42.0.0/18"
+        fine = await run.check(RACKS)
+        assert fine.ok
+        assert list(fine.prefixes[0].nodes) == ["a1"]
+        assert [item for item in (await store.list("")).items if item not in before.items and "blocks/" not in item.key] == []
+
+
+async def test_a_change_that_strands_a_block_is_refused_with_the_reason_and_the_old_one_stays(store: Store) -> None:
+    """I12, S12."""
+    async with running(store) as run:
+        await run.apply(flat("10.40.0.0/16", 29))
+        await run.add_node("n1")
+        await run.ip("n1", "c1")
+        for document in (flat("10.41.0.0/16", 29), flat("10.40.0.0/16", 28), flat("10.40.0.0/16", 29, "other")):
+            with pytest.raises(Refused, match=r"block 10\.40\.0\.0/29 of node n1"):
+                await run.apply(document)
+        assert (await run.apply(flat("10.40.0.0/15", 29))).changed
+        assert await run.ip("n1", "c2") == "10.40.0.1"
+        assert await faults(store) == []
+
+
+async def test_a_network_over_a_nodes_own_address_is_refused(store: Store) -> None:
+    async with running(store) as run:
+        await run.add_node("n1", "10.40.3.3")
+        with pytest.raises(Refused, match=r"covers 10.40.3.3, which is node n1's own address"):
+            await run.apply(flat())
+        await run.apply(flat("10.41.0.0/16"))
+        with pytest.raises(Refused, match="lies in network pods"):
+            await run.add_node("n2", "10.41.3.3")
+
+
+async def test_nodes_added_before_any_topology_are_placed_by_apply(store: Store) -> None:
+    async with running(store) as run:
+        names = ["a1", "b1", "b2", "b3", "x1"]
+        for number, name in enumerate(names):
+            labels = {"rack": {"a": "r1", "b": "r2", "x": "r9"}[name[0]]}
+            assert groups((await run.add_node(name, f"198.18.9.{number}", labels=labels)).node) == []
+        await run.apply(RACKS)
+        placed = {node.name: groups(node) for node in (await run.nodes()).nodes}
+        assert placed == {"a1": ["dc/0"], "b1": ["dc/1/0"], "b2": ["dc/1/1"], "b3": ["dc/1/0"], "x1": []}
+
+
+async def test_more_nodes_than_a_transaction_holds_are_all_placed(store: Store) -> None:
+    async with running(store) as run:
+        for number in range(230):
+            await run.add_node(f"n{number}")
+        await run.apply(flat())
+        assert {tuple(groups(node)) for node in (await run.nodes()).nodes} == {("pods",)}
+        assert await run.ip("n229", "c1")
+        assert await faults(store) == []
+
+
+async def test_blocks_of_nodes_are_claimed_ahead_and_shown(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(RACKS)
+        await run.add_node("a1", labels={"rack": "r1"})
+        await until(lambda: run.ipamd.state.blocks.rows)
+        node = await run.node("a1")
+        assert [(block.network, block.cidr, block.held, block.free) for block in node.blocks] == [("dc", "10.42.0.0/29", 0, 8)]
+        first = (await run.show()).prefixes[0]
+        assert (first.blocks_owned, first.blocks_total, list(first.nodes)) == (1, 2048, ["a1"])
+        assert dict(first.assignment) == {"rack": "r1"}
+        for i in range(6):
+            await run.ip("a1", f"c{i}")
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 2)  # three quarters full
+        assert [block.cidr for block in (await run.node("a1")).blocks] == ["10.42.0.0/29", "10.42.0.8/29"]
+
+
+async def test_add_node_is_idempotent_and_makes_a_uid_when_none_is_given(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(flat())
+        first = await run.add_node("n1", labels={"a": "b"})
+        assert first.changed
+        assert len(first.node.uid) == 36
+        again = await run.add_node("n1", labels={"a": "b"})
+        assert (again.changed, again.node) == (False, first.node)
+        assert not (await run.add_node("n1", uid=first.node.uid, labels={"a": "b"})).changed
+        changed = await run.add_node("n1", "198.18.200.1", labels={"a": "c"})
+        assert changed.changed
+        assert (changed.node.uid, list(changed.node.addresses)) == (first.node.uid, ["198.18.200.1"])
+        assert (await run.node("n1")).node == changed.node
+
+
+async def test_another_incarnation_of_a_node_is_refused_until_the_old_one_is_removed(store: Store) -> None:
+    """I9, S6."""
+    async with running(store) as run:
+        await run.add_node("n1", uid="old")
+        with pytest.raises(Refused, match="another incarnation"):
+            await run.add_node("n1", uid="new")
+
+
+async def test_an_address_of_another_node_is_refused(store: Store) -> None:
+    async with running(store) as run:
+        await run.add_node("n1", "192.0.2.1", "2001:db8::1")
+        for text in ("192.0.2.1", "2001:DB8:0::1"):
+            with pytest.raises(Refused, match="node n1's already"):
+                await run.add_node("n2", text)
+        assert (await run.add_node("n1", "192.0.2.1")).changed
+
+
+async def test_a_node_that_no_group_takes_is_refused_naming_what_it_lacks(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(RACKS)
+        with pytest.raises(Refused, match="rack=r1") as caught:
+            await run.add_node("x1", labels={"rack": "r9"})
+        assert len(caught.value.faults) == 4
+        with pytest.raises(NotFound):
+            await run.node("x1")
+
+
+async def test_labels_that_would_move_a_node_are_refused_and_others_may_change(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(RACKS)
+        await run.add_node("a1", labels={"rack": "r1"})
+        with pytest.raises(Refused, match="node a1 would leave group dc/0"):
+            await run.add_node("a1", labels={"rack": "r2"})
+        changed = await run.add_node("a1", labels={"rack": "r1", "zone": "z"})
+        assert changed.changed
+        assert groups(changed.node) == ["dc/0"]
+
+
+async def test_every_wrong_field_of_a_node_is_named(store: Store) -> None:
+    async with running(store) as run:
+        request = node_pb2.AddNodeRequest(
+            name="Node_1",
+            uid="a b",
+            addresses=["192.0.2.1", "192.0.2.2", "nonsense", "::ffff:192.0.2.3", "127.0.0.1"],
+            labels={"a b": "ok", "ok": "not/ok"},
+        )
+        with pytest.raises(InvalidInput) as caught:
+            await run.topology(lambda stub, left: stub.AddNode(request, timeout=left))
+        paths = [fault.path for fault in caught.value.faults]
+        assert paths == ["name", "uid", *(f"addresses[{i}]" for i in range(1, 5)), "labels", "labels[ok]"]
+        with pytest.raises(InvalidInput, match="addresses: is empty"):
+            await run.topology(lambda stub, left: stub.AddNode(node_pb2.AddNodeRequest(name="n1"), timeout=left))
+
+
+async def test_nodes_are_listed_by_name_and_an_unknown_one_is_not_found(store: Store) -> None:
+    async with running(store) as run:
+        for name in ("n2", "n10", "n1"):
+            await run.add_node(name)
+        assert [node.name for node in (await run.nodes()).nodes] == ["n1", "n10", "n2"]
+        with pytest.raises(NotFound, match="no key nodes/n9"):
+            await run.node("n9")
+
+
+async def test_two_ipamd_that_add_nodes_at_once_fill_groups_evenly(store: Store) -> None:
+    async with running(store) as one, running(store) as two:
+        await one.apply(RACKS)
+        added = await asyncio.gather(
+            *((one, two)[i % 2].add_node(f"b{i}", labels={"rack": "r2"}) for i in range(20)),
+            *((one, two)[i % 2].add_node("same", "198.18.99.1", labels={"rack": "r1"}) for i in range(4)),
+        )
+        assert len({answer.node.uid for answer in added if answer.node.name == "same"}) == 1
+        placed = [groups(node)[0] for node in (await two.nodes()).nodes if node.name != "same"]
+        assert (placed.count("dc/1/0"), placed.count("dc/1/1")) == (10, 10)
+        assert await faults(store) == []
+
+
+async def test_two_ipamd_that_apply_at_once_agree_on_one_topology(store: Store) -> None:
+    async with running(store) as one, running(store) as two:
+        documents = [flat("10.40.0.0/16", 24 + i) for i in range(4)]
+        answers = await asyncio.gather(*((one, two)[i % 2].apply(document) for i, document in enumerate(documents)))
+        assert sorted(answer.generation for answer in answers) == [1, 2, 3, 4]
+        assert (await one.show()).document == (await two.show()).document
+
+
+async def _storm(run: Running, node: str, count: int) -> None:
+    await asyncio.gather(*(run.ip(node, f"{node}-{i}") for i in range(count)))
+
+
+async def test_changes_of_block_size_in_a_storm_of_claims_never_make_blocks_overlap(store: Store) -> None:
+    """I3 (calico#8446, #10778): a change is refused or comes before the first claim, never between."""
+    async with running(store) as one, running(store) as two:
+        await one.apply(flat("10.40.0.0/22", 29))
+        for number in range(1, 7):
+            await one.add_node(f"n{number}")
+        sizes = [asyncio.create_task(run.apply(flat("10.40.0.0/22", mask))) for run in (one, two) for mask in (28, 29, 30)]
+        await asyncio.gather(*(_storm((one, two)[n % 2], f"n{n}", 20) for n in range(1, 7)))
+        outcomes = await asyncio.gather(*sizes, return_exceptions=True)
+        assert [outcome for outcome in outcomes if isinstance(outcome, BaseException) and not isinstance(outcome, Refused)] == []
+        assert await faults(store) == []
+        assert len((await store.list(keys.ATTACHMENTS)).items) == 120

@@ -1,0 +1,320 @@
+"""The shim as a process, executed as a runtime would, under environments that a runtime might have."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cni.agent_wire import HEADER_BYTES, encode_answer, parse_environment, parse_header
+from cni.install import install
+from cni.netconf import VERSIONS
+
+CALL = {
+    "CNI_COMMAND": "ADD",
+    "CNI_CONTAINERID": "c1",
+    "CNI_NETNS": "/proc/self/ns/net",
+    "CNI_IFNAME": "eth0",
+    "CNI_PATH": "/x",
+}
+CONF = b'{"cniVersion":"0.4.0","name":"romana","type":"romana"}'
+
+
+@dataclass
+class FakeAgent:
+    """Answers one request after the other; `answers` holds whole answers, None closes the connection."""
+
+    path: Path
+    answers: list[bytes | None]
+    requests: list[tuple[dict[str, str], bytes, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(self.path))
+        self._listener.listen()
+        self._listener.settimeout(20)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        for answer in self.answers:
+            connection, _ = self._listener.accept()
+            with connection:
+                self._receive(connection)
+                if answer is not None:
+                    connection.sendall(answer)
+
+    def _receive(self, connection: socket.socket) -> None:
+        data, descriptors, _, _ = socket.recv_fds(connection, 1 << 16, 4)
+        environment, stdin = parse_header(data[:HEADER_BYTES])
+        while len(data) < HEADER_BYTES + environment + stdin:
+            data += connection.recv(1 << 20)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        end = HEADER_BYTES + environment
+        self.requests.append((dict(parse_environment(data[HEADER_BYTES:end])), data[end:], len(descriptors)))
+
+    def close(self) -> None:
+        self._thread.join()
+        self._listener.close()
+
+
+@pytest.fixture
+def binary(tmp_path: Path) -> Path:
+    install(tmp_path / "bin", tmp_path / "conf", f"{tmp_path}/agent.sock")
+    return tmp_path / "bin" / "romana"
+
+
+@pytest.fixture
+def agent(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FakeAgent]:
+    made = FakeAgent(tmp_path / "agent.sock", getattr(request, "param", [encode_answer(0, b'{"answer": true}\n')]))
+    yield made
+    made.close()
+
+
+def run(binary: Path, environ: dict[str, str], stdin: bytes = CONF, **more: Any) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([binary], env=environ, input=stdin, capture_output=True, check=False, timeout=60, **more)
+
+
+def failure(ran: "subprocess.CompletedProcess[bytes]") -> dict[str, Any]:
+    assert ran.returncode == 1
+    assert ran.stderr == b""
+    document: dict[str, Any] = json.loads(ran.stdout)
+    return document
+
+
+def test_call_goes_to_the_agent_and_its_answer_to_the_runtime(binary: Path, agent: FakeAgent) -> None:
+    ran = run(binary, CALL | {"HOME": "/root", "CNI_ARGS": "A=b=c;D=é"})
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b'{"answer": true}\n', b"")
+    environ, stdin, descriptors = agent.requests[0]
+    assert int(environ.pop("ROMANA_STARTED_NS")) < time.monotonic_ns()
+    assert environ == CALL | {"CNI_ARGS": "A=b=c;D=é"}
+    assert (stdin, descriptors) == (CONF, 1)
+
+
+@pytest.mark.parametrize("agent", [[encode_answer(1, b'{"code": 7}')]], indirect=True)
+def test_failure_of_the_agent_is_the_runtimes(binary: Path, agent: FakeAgent) -> None:
+    assert failure(run(binary, CALL)) == {"code": 7}
+
+
+@pytest.mark.parametrize("agent", [[encode_answer(0, b"")]], indirect=True)
+def test_del_carries_no_namespace_and_prints_nothing(binary: Path, agent: FakeAgent) -> None:
+    ran = run(binary, CALL | {"CNI_COMMAND": "DEL", "CNI_NETNS": "/gone"})
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert agent.requests[0][2] == 0
+
+
+@pytest.mark.parametrize("agent", [[encode_answer(0, b"x" * 3_000_000)]], indirect=True)
+def test_several_mebibytes_pass_both_ways(binary: Path, agent: FakeAgent) -> None:
+    ran = run(binary, CALL, stdin=b" " * 5_000_000)
+    assert len(ran.stdout) == 3_000_000
+    assert len(agent.requests[0][1]) == 5_000_000
+
+
+HOSTILE = {
+    "PYTHONHOME": "/nowhere",
+    "PYTHONPATH": "/nowhere",
+    "PYTHONSTARTUP": "/etc/passwd",
+    "PYTHONINSPECT": "1",
+    "PYTHONVERBOSE": "2",
+    "PYTHONUNBUFFERED": "1",
+    "PYTHONWARNINGS": "error",
+    "PYTHONMALLOC": "bogus",
+    "PYTHONIOENCODING": "bogus",
+    "PYENV_ROOT": "/nowhere",
+    "LANG": "tr_TR.ISO-8859-9",
+    "LC_ALL": "bogus",
+    "PATH": "",
+    "TRACEPARENT": "00-0-0-00",
+    "CNI_ODD": "\udcff\udcfe",
+}
+
+
+def test_hostile_environment_changes_nothing(binary: Path, agent: FakeAgent) -> None:
+    ran = run(binary, CALL | HOSTILE)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b'{"answer": true}\n', b"")
+
+
+def test_deleted_working_directory_and_foreign_modules_change_nothing(binary: Path, agent: FakeAgent, tmp_path: Path) -> None:
+    for place in (tmp_path / "gone", binary.parent):
+        place.mkdir(exist_ok=True)
+        for module in ("_socket", "posix", "json", "time", "_signal"):
+            (place / f"{module}.py").write_text("raise SystemExit(7)")
+    command = f"cd {tmp_path}/gone && rm -r {tmp_path}/gone && exec {binary}"
+    ran = subprocess.run(["sh", "-c", command], env=CALL, input=CONF, capture_output=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, b'{"answer": true}\n')
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "2>&-", "0<&- 2>&-"])
+def test_closed_standard_descriptors_do_no_harm(binary: Path, agent: FakeAgent, closed: str) -> None:
+    ran = subprocess.run(["sh", "-c", f"exec {binary} {closed}"], env=CALL, capture_output=True, check=False, timeout=60)
+    assert (ran.returncode, ran.stdout) == (0, b'{"answer": true}\n')
+    assert agent.requests[0][2] == 1
+
+
+def test_closed_standard_output_does_not_reach_the_agent(binary: Path, agent: FakeAgent) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f"exec {binary} >&-"], env=CALL, input=CONF, stderr=subprocess.PIPE, check=False, timeout=60
+    )
+    assert ran.stderr == b""
+    assert agent.requests[0][1] == CONF
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_version_is_answered_without_an_agent(binary: Path, version: str) -> None:
+    dummy = {"CNI_COMMAND": "VERSION", "CNI_NETNS": "dummy", "CNI_IFNAME": "dummy", "CNI_PATH": "dummy"}
+    ran = run(binary, HOSTILE | dummy, stdin=json.dumps({"cniVersion": version}).encode())
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert json.loads(ran.stdout) == {"cniVersion": version, "supportedVersions": list(VERSIONS)}
+
+
+@pytest.mark.parametrize(
+    ("stdin", "version"),
+    [
+        (b"", "1.1.0"),
+        (b"{}", "1.1.0"),
+        (b"garbage", "1.1.0"),
+        (b"[]", "1.1.0"),
+        (b'{"cniVersion": 5}', "1.1.0"),
+        (b'{"cniVersion":"9.9.9"}', "9.9.9"),
+        (b'{"cniVersion":"\\u0031.0.0"}', "1.0.0"),
+        (b'{"name":"x","cniVersion":"0.4.0","prevResult":{"cniVersion":"0.3.0"}}', "0.4.0"),
+        (b'{"cniVersion":"a\\"b\\ud83d\\ude00"}', 'a"b\U0001f600'),
+    ],
+)
+def test_version_answers_whatever_stands_on_standard_input(binary: Path, stdin: bytes, version: str) -> None:
+    ran = run(binary, {"CNI_COMMAND": "VERSION"}, stdin=stdin)
+    assert (ran.returncode, json.loads(ran.stdout)["cniVersion"]) == (0, version)
+
+
+@pytest.mark.parametrize("environ", [{}, {"CNI_COMMAND": ""}])
+def test_without_a_command_it_says_what_it_is(binary: Path, environ: dict[str, str]) -> None:
+    ran = run(binary, environ)
+    assert (ran.returncode, ran.stdout) == (0, b"")
+    assert b"0.1.0" in ran.stderr
+    assert b"1.1.0" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "msg"),
+    [
+        ({"CNI_COMMAND": "FOO"}, "unknown CNI_COMMAND: FOO"),
+        ({"CNI_COMMAND": "GC"}, "unknown CNI_COMMAND: GC"),
+        ({"CNI_CONTAINERID": "", "CNI_NETNS": ""}, "required env variables [CNI_CONTAINERID,CNI_NETNS] missing"),
+        ({"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_IFNAME": ""}, "required env variables [CNI_IFNAME] missing"),
+    ],
+)
+def test_wrong_environment_is_code_4_without_an_agent(binary: Path, change: dict[str, str], msg: str) -> None:
+    assert failure(run(binary, CALL | change)) | {"cniVersion": ""} == {"cniVersion": "", "code": 4, "msg": msg}
+
+
+def test_errors_are_told_in_the_configurations_version(binary: Path, tmp_path: Path) -> None:
+    assert failure(run(binary, CALL | {"CNI_NETNS": "/gone"}))["cniVersion"] == "0.4.0"
+    assert failure(run(binary, CALL | {"CNI_NETNS": "/gone"}, stdin=b"{"))["cniVersion"] == "1.1.0"
+
+
+def test_namespace_that_cannot_be_opened_is_code_8(binary: Path) -> None:
+    document = failure(run(binary, CALL | {"CNI_NETNS": "/run/netns/gone"}))
+    assert document["code"] == 8
+    assert "/run/netns/gone" in document["msg"]
+
+
+def test_pipe_for_a_namespace_does_not_hang(binary: Path, agent: FakeAgent, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert run(binary, CALL | {"CNI_NETNS": str(tmp_path / "pipe")}).returncode == 0
+
+
+def short(binary: Path, **seconds: float) -> Path:
+    """The shim with shorter patience."""
+    text = binary.read_text()
+    for name, value in seconds.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
+        assert count == 1
+    binary.write_text(text)
+    return binary
+
+
+PATIENCE = '{b"ADD": 0.6, b"CHECK": 0.2, b"DEL": 0.2}'
+
+
+def test_absent_agent_is_code_11_after_the_commands_patience(binary: Path) -> None:
+    short(binary, CONNECT_S=PATIENCE)  # type: ignore[arg-type]
+    began = time.monotonic()
+    document = failure(run(binary, CALL))
+    assert document["code"] == 11
+    assert "agent.sock" in document["msg"]
+    assert 0.6 <= time.monotonic() - began < 5
+
+
+def test_agent_that_comes_late_is_waited_for(binary: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen([binary], env=CALL, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    time.sleep(0.3)
+    late = FakeAgent(tmp_path / "agent.sock", [encode_answer(0, b"late")])
+    assert process.communicate(CONF, timeout=30)[0] == b"late"
+    late.close()
+
+
+def test_agent_that_never_answers_is_code_11_within_the_deadline(binary: Path, tmp_path: Path) -> None:
+    short(binary, DEADLINE_S=1)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "agent.sock"))
+        listener.listen()
+        document = failure(run(binary, CALL))
+    assert (document["code"], document["msg"]) == (11, "no answer within 1 s")
+
+
+def test_runtime_that_never_closes_its_end_is_code_11_within_the_deadline(binary: Path) -> None:
+    short(binary, DEADLINE_S=1)
+    reader, writer = os.pipe()
+    ran = subprocess.run([binary], env=CALL, stdin=reader, capture_output=True, check=False, timeout=30)
+    os.close(reader)
+    os.close(writer)
+    assert failure(ran)["code"] == 11
+
+
+@pytest.mark.parametrize("agent", [[None]], indirect=True)
+def test_agent_that_dies_during_an_add_is_code_11(binary: Path, agent: FakeAgent) -> None:
+    assert failure(run(binary, CALL))["code"] == 11
+
+
+@pytest.mark.parametrize("agent", [[None, b"\x00\x00", encode_answer(0, b"")]], indirect=True)
+def test_agent_that_dies_during_a_del_is_asked_again(binary: Path, agent: FakeAgent) -> None:
+    assert run(binary, CALL | {"CNI_COMMAND": "DEL"}).returncode == 0
+    assert len(agent.requests) == 3
+
+
+def test_bug_is_told_as_an_error_never_as_a_traceback(binary: Path) -> None:
+    binary.write_text(
+        binary.read_text().replace("    check_environment(command, environ)\n", "    raise ValueError('a \"bug\"\\n')\n")
+    )
+    document = failure(run(binary, CALL))
+    assert (document["code"], document["msg"]) == (999, 'internal error: ValueError: a "bug"\n')
+
+
+def test_impossible_socket_path_is_told_at_once(binary: Path) -> None:
+    binary.with_name("romana.socket").write_text("/" + "x" * 200)
+    began = time.monotonic()
+    assert failure(run(binary, CALL))["code"] == 11
+    assert time.monotonic() - began < 5
+
+
+def test_ordinary_path_imports_nothing_but_what_the_interpreter_has_at_hand(binary: Path, agent: FakeAgent) -> None:
+    def imported(*arguments: str, environ: dict[str, str]) -> set[str]:
+        command = ["/usr/bin/python3", "-IS", "-X", "importtime", *arguments]
+        ran = subprocess.run(command, env=environ, input=CONF, capture_output=True, check=True, timeout=60)
+        return set(re.findall(r"\|\s+(\S+)$", ran.stderr.decode(), re.MULTILINE))
+
+    bare = imported("-c", "pass", environ={})
+    assert imported(str(binary), environ=CALL) - bare <= {"_socket"}
+
+
+def test_shim_knows_the_versions_that_the_agent_knows(binary: Path) -> None:
+    assert f"VERSIONS = {json.dumps(VERSIONS).replace('[', '(').replace(']', ')')}" in binary.read_text()

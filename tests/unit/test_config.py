@@ -1,0 +1,70 @@
+"""The configuration: precedence of its sources, and every fault at once."""
+
+from pathlib import Path
+
+import pytest
+
+from romana.config import Config, load
+from romana.errors import ConfigError
+
+
+def faults_of(path: Path | None = None, **environ: str) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        load(path, environ)
+    return {fault.path: fault.message for fault in caught.value.faults}
+
+
+def test_defaults_are_those_of_one_machine() -> None:
+    config = load(environ={})
+    assert config == Config()
+    assert config.ipam.listen == ["127.0.0.1:9600", "unix:/run/romana/ipamd.sock"]
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    main = tmp_path / "config.toml"
+    main.write_text('[node]\nname = "a"\n[agent]\nmtu = 1400\nsocket = "/a"\n[etcd]\nendpoints = ["a:1"]\n')
+    (tmp_path / "conf.d").mkdir()
+    (tmp_path / "conf.d/20-b.toml").write_text('[node]\nname = "c"\n')
+    (tmp_path / "conf.d/10-a.toml").write_text('[node]\nname = "b"\n[agent]\nmtu = 1450\n')
+    environ = {"ROMANA_CONFIG": str(main), "ROMANA_AGENT_MTU": "9000", "ROMANA_ETCD_ENDPOINTS": "x:1, y:2", "ROMANA_LAB": "?"}
+    config = load(environ=environ, overrides={"agent.mtu": 1300})
+    assert (config.node.name, config.agent.mtu, config.agent.socket) == ("c", 1300, "/a")
+    assert config.etcd.endpoints == ["x:1", "y:2"]
+    assert load(main, {"ROMANA_IPAM_INSECURE": "true", "ROMANA_AGENT_POD_WAIT_S": "2.5"}).agent.pod_wait_s == 2.5
+
+
+def test_every_fault_comes_at_once_with_path_value_and_way_out(tmp_path: Path) -> None:
+    main = tmp_path / "config.toml"
+    main.write_text(
+        '[agent]\nmtu = -1\nsockett = "/x"\n[ipam]\nlisten = "here"\n[node]\nname = "UPPER"\n[nodee]\n[log]\nlevel = "LOUD"\n'
+    )
+    found = faults_of(main, ROMANA_IPAM_INSECURE="maybe", ROMANA_AGENT_IPAM_TIMEOUT_S="soon")
+    assert set(found) >= {"agent.mtu", "agent.sockett", "ipam.listen", "nodee", "log.level", "ROMANA_IPAM_INSECURE"}
+    assert "ROMANA_AGENT_IPAM_TIMEOUT_S" in found
+    assert "did you mean 'socket'?" in found["agent.sockett"]
+    assert "did you mean 'node'?" in found["nodee"]
+    assert "-1" in found["agent.mtu"]
+
+
+def test_a_node_name_must_be_a_dns_name() -> None:
+    assert "Node_1" in faults_of(ROMANA_NODE_NAME="Node_1")["node.name"]
+
+
+@pytest.mark.parametrize("text", ["[", "a = ", "\x00", "[a]\n[a]"])
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    assert "TOML" in faults_of(path)[str(path)]
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    missing = tmp_path / "missing.toml"
+    assert "cannot be read" in faults_of(ROMANA_CONFIG=str(missing))[str(missing)]
+    (tmp_path / "latin.toml").write_bytes(b'[node]\nname = "\xff"\n')
+    assert faults_of(tmp_path / "latin.toml")
+
+
+def test_a_section_must_be_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("node = 3\n")
+    assert "3" in faults_of(path)["node"]
