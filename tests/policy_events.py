@@ -15,11 +15,11 @@ from tests import policy_strategies as draw
 class Objects:
     """What the events of an index leave in plain dictionaries; the methods are the index's."""
 
-    def __init__(self) -> None:
-        self.namespaces: dict[str, NamespaceState] = {}
-        self.pods: dict[ObjectName, PodState] = {}
-        self.endpoints: dict[tuple[ObjectName, str], Endpoint] = {}
-        self.policies: dict[ObjectName, NetworkPolicy] = {}
+    def __init__(self, world: draw.World) -> None:
+        self.namespaces = {namespace.name: namespace for namespace in world.namespaces}
+        self.pods = {pod.key: pod for pod in world.pods}
+        self.endpoints = {(endpoint.owner, endpoint.container): endpoint for endpoint in world.endpoints}
+        self.policies = {policy.key: policy for policy in map(parsed, world.policies)}
 
     def put_namespace(self, namespace: NamespaceState) -> None:
         self.namespaces[namespace.name] = namespace
@@ -70,18 +70,16 @@ def parsed(document: dict[str, Any]) -> NetworkPolicy:
 
 
 NAMES = st.sampled_from(draw.PODS)
+ODD = st.booleans()
 POLICY_NAMES = st.builds(ObjectName, st.sampled_from(draw.NAMESPACES), st.sampled_from(["s", "t"]))
 EVENTS = st.one_of(
     events("put_namespace", draw.NAMESPACE_STATES),
     events("remove_namespace", st.sampled_from(draw.NAMESPACES)),
-    events("put_pod", draw.ODD_PODS),
-    events("put_pod", draw.pod_states()),
+    events("put_pod", st.tuples(NAMES, ODD).flatmap(lambda drawn: draw.pod_state(*drawn))),
     events("remove_pod", NAMES),
-    events("put_endpoint", draw.ENDPOINTS),
-    events("put_endpoint", draw.ENDPOINTS),
+    events("put_endpoint", st.tuples(NAMES, ODD).flatmap(lambda drawn: draw.endpoints(*drawn))),
     events("put_endpoint", draw.ANONYMOUS),
     events("remove_endpoint", NAMES, st.just("c")),
-    events("put_policy", draw.POLICIES.map(parsed)),
     events("put_policy", draw.POLICIES.map(parsed)),
     events("remove_policy", POLICY_NAMES),
 )

@@ -3,26 +3,39 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policyd.selection import select
+from policyd.selection import PodSet, select
 from policyd.selection_index import SelectionIndex
-from tests.policy_events import EVENTS, SETS, Objects
+from tests import policy_strategies as draw
+from tests.policy_events import EVENTS, SETS, Event, Objects
 
 
-def check(index: SelectionIndex, objects: Objects, sets: list[object]) -> None:
-    cluster = objects.cluster()
-    found = select(cluster, sets)  # type: ignore[arg-type]
+def check(index: SelectionIndex, objects: Objects, asked: list[PodSet]) -> None:
+    found = select(objects.cluster(), asked)
     assert {name: index.policies_of(name) for name in index.covered} == found.policies
-    members = {wanted: index.set_of(wanted).names for wanted in found.members}
-    assert members == found.members
+    assert {wanted: index.set_of(wanted).names for wanted in found.members} == found.members
 
 
-@given(st.lists(EVENTS | SETS, max_size=60))
-def test_index_equals_from_scratch_after_any_events(steps: list[object]) -> None:
-    index, objects, asked = SelectionIndex(), Objects(), []
-    for step in steps:
-        if callable(step):
+@given(draw.worlds(), st.lists(SETS, min_size=1, max_size=12), st.lists(EVENTS | SETS, max_size=30))
+def test_index_equals_from_scratch_after_any_events(world: draw.World, asked: list[PodSet], steps: list[Event | PodSet]) -> None:
+    objects = Objects(world)
+    index = SelectionIndex.of(objects.cluster())
+    for step in [*asked, *steps]:
+        if isinstance(step, Event):
             step(index)
             step(objects)
         else:
-            asked.append(step)
+            asked = [*asked, step]
         check(index, objects, asked)
+
+
+@given(draw.worlds(), st.lists(SETS, min_size=2, max_size=12, unique=True), st.lists(EVENTS, max_size=10))
+def test_sets_that_are_not_kept_are_found_anew(world: draw.World, asked: list[PodSet], steps: list[Event]) -> None:
+    objects = Objects(world)
+    index = SelectionIndex.of(objects.cluster())
+    kept = [index.set_of(wanted) for wanted in asked]
+    index.keep(set(kept[::2]))
+    for step in steps:
+        step(index)
+        step(objects)
+    assert [index.set_of(wanted) is before for wanted, before in zip(asked, kept, strict=True)][:2] == [True, False]
+    check(index, objects, asked)
