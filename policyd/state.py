@@ -61,6 +61,11 @@ class State:
         return [*base, Source("pods and endpoints", self._follow_scoped)]
 
     @property
+    def whole(self) -> bool:
+        """Whether everything that the policies of this node's pods mean has been heard of."""
+        return len(self._whole) == len(self._base) and self._scoped.whole
+
+    @property
     def applied(self) -> Mapping[str, int]:
         """Per watched prefix, the revision that the index has reached."""
         return {**{copy.prefix: copy.revision for copy, _ in self._base}, **self._scoped.revisions}

@@ -37,17 +37,19 @@ class Enforcer:
 
     async def sync(self) -> Mapping[str, object]:
         """One pass. The receipt's revisions move only when all of it is in the kernel."""
-        applied, local = self._state.applied, dict(self._state.local)
+        applied, local, whole = self._state.applied, dict(self._state.local), self._state.whole
         compiled = self._compiler.compile()
         try:
             done = await asyncio.to_thread(self._dataplane.apply, compiled)
         except Unavailable as err:
             self._report(Report(self._applied, (("policy-apply-failed", str(err)), *self._state.problems)))
             raise
+        if not whole:  # pods that a policy means are not all known yet: what is in force is right, but narrower than it will be
+            applied = self._applied
         self._applied = applied
         problems = (*((problem.code, problem.message) for problem in done.problems), *self._state.problems)
         self._report(Report(applied, problems))
-        covered = {pod.interface for pod in compiled.pods}
+        covered = {pod.interface for pod in compiled.pods} if whole else set()
         in_force = {key: one.revision for key, one in local.items() if one.endpoint.host_interface in covered}
         self._waiting.tell(in_force, applied)
         shape = {"pods": len(compiled.pods), "groups": len(compiled.groups), "changed": done.changed, "bumped": done.bumped}

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from romana.store.api import Store
 from romana.v1.store_pb2 import Receipt
 
-__all__ = ["ROUTED_PREFIXES", "behind", "newest_revisions"]
+__all__ = ["POLICYD_PREFIXES", "ROUTED_PREFIXES", "behind", "newest_revisions"]
 
 ROUTED_PREFIXES = ("nodes/", "blocks/")
 """What routed watches."""
+POLICYD_PREFIXES = ("policies/", "namespaces/")
+"""What every policyd watches; pods and endpoints only where its own pods' policies can mean them."""
 
 
 async def newest_revisions(store: Store, prefixes: Iterable[str]) -> dict[str, int]:

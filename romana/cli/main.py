@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from romana.cli import block, configuration, ipam, lab, node, objects, status, store, topology
+from romana.cli import block, configuration, ipam, lab, node, objects, policy, status, store, topology
 from romana.cli.context import Exit, exit_code, set_config_path
 from romana.cli.output import say
 from romana.errors import RomanaError
@@ -27,6 +27,7 @@ app.add_typer(topology.app, name="topology")
 app.add_typer(node.app, name="node")
 app.add_typer(block.app, name="block")
 app.add_typer(ipam.app, name="ipam")
+app.add_typer(policy.app, name="policy")
 app.add_typer(store.app, name="store")
 app.add_typer(configuration.app, name="config")
 app.add_typer(lab.app, name="lab")

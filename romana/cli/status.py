@@ -15,7 +15,7 @@ from romana.cli.node import list_all
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
 from romana.cli.topology import show_topology
 from romana.errors import RomanaError, Unavailable
-from romana.receipts import ROUTED_PREFIXES, behind, newest_revisions
+from romana.receipts import POLICYD_PREFIXES, ROUTED_PREFIXES, behind, newest_revisions
 from romana.store.api import KeyValue, Store
 from romana.v1.store_pb2 import Node, Receipt
 
@@ -67,7 +67,7 @@ async def _checks() -> list[Check]:
     try:
         async with store() as opened:
             found.insert(0, await _etcd(opened))
-            found.extend(await _routed(opened, nodes))
+            found.extend(await _daemons(opened, nodes))
     except RomanaError as err:
         found.insert(0, Check("etcd", ok=False, evidence=str(err), next_step="start etcd, or correct etcd.endpoints"))
     return found
@@ -119,14 +119,18 @@ def _nodes(nodes: Iterable[Node]) -> Check:
     return Check("nodes", ok=True, evidence=f"{len(names)}, each in a group")
 
 
-async def _routed(opened: Store, nodes: Iterable[Node]) -> list[Check]:
-    """Compares what each routed says is in its kernel with what etcd holds now."""
-    newest = await newest_revisions(opened, ROUTED_PREFIXES)
-    return [_receipt(node.name, await opened.get(keys.receipt(node.name, "routed")), newest) for node in nodes]
+async def _daemons(opened: Store, nodes: Iterable[Node]) -> list[Check]:
+    """Compares what each daemon says is in its kernel with what etcd holds now."""
+    found: list[Check] = []
+    for daemon, prefixes in (("routed", ROUTED_PREFIXES), ("policyd", POLICYD_PREFIXES)):
+        newest = await newest_revisions(opened, prefixes)
+        receipts = {node.name: await opened.get(keys.receipt(node.name, daemon)) for node in nodes}
+        found += [_receipt(daemon, node, item, newest) for node, item in receipts.items()]
+    return found
 
 
-def _receipt(node: str, item: KeyValue | None, newest: dict[str, int]) -> Check:
-    name = f"routed on {node}"
+def _receipt(daemon: str, node: str, item: KeyValue | None, newest: dict[str, int]) -> Check:
+    name = f"{daemon} on {node}"
     if item is None:
         return Check(
             name, ok=False, evidence="no receipt: it does not run, or etcd is out of its reach", next_step="see its log there"
@@ -137,4 +141,5 @@ def _receipt(node: str, item: KeyValue | None, newest: dict[str, int]) -> Check:
         return Check(name, ok=False, evidence=problems, next_step="mend that on the node")
     if late := behind(receipt, newest):
         return Check(name, ok=False, evidence=f"behind on {', '.join(late)}", next_step="romana status --wait")
-    return Check(name, ok=True, evidence=f"routes in the kernel as of revision {max(newest.values(), default=0)}")
+    what = f"{receipt.backend}, in the kernel as of revision {max(newest.values(), default=0)}"
+    return Check(name, ok=True, evidence=what)

@@ -19,8 +19,9 @@ from romana.lab.spec import CONTROL, REFUSED, LabSpec
 from romana.lab.supervisor import GUARD
 from romana.objects.namespaces import ensure_namespace
 from romana.objects.places import BUILT_IN_NAMESPACES
-from romana.receipts import ROUTED_PREFIXES, behind, newest_revisions
+from romana.receipts import POLICYD_PREFIXES, ROUTED_PREFIXES, behind, newest_revisions
 from romana.rpc.client import Client
+from romana.store.api import Store
 from romana.store.opening import open_store
 from romana.store.versions import unsupported
 from romana.v1.node_pb2 import AddNodeRequest
@@ -36,6 +37,7 @@ Answer = TypeVar("Answer")
 READY_TIMEOUT_S = 60.0
 CALL_TIMEOUT_S = 30.0
 POLL_S = 0.02
+RECEIPTS = {"routed": ROUTED_PREFIXES, "policyd": POLICYD_PREFIXES}
 
 
 def find_programs() -> tuple[str, str]:
@@ -79,7 +81,7 @@ async def bring_up(lab: LabSpec, topology: bytes, say: Progress) -> None:
         install(lab.cni_bin_dir(node.name), lab.cni_conf_dir(node.name), str(lab.agent_socket(node.name)))
     done("agents answer; CNI programs and configurations installed")
     await _wait_for_routes(lab, [node.name for node in lab.nodes if node.name not in refused])
-    done("routes are in the kernel of every node")
+    done("routes and policy are in the kernel of every node")
 
 
 def _prepare(lab: LabSpec) -> None:
@@ -150,14 +152,19 @@ async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> None:
 
     async def ready() -> bool:
         owners = {Block.FromString(item.value).node for item in (await store.list(keys.BLOCKS)).items}
-        newest = await newest_revisions(store, ROUTED_PREFIXES)
-        receipts = [await store.get(keys.receipt(name, "routed")) for name in nodes]
-        return owners >= set(nodes) and all(item and not behind(Receipt.FromString(item.value), newest) for item in receipts)
+        return owners >= set(nodes) and all([await _in_force(store, daemon, nodes) for daemon in RECEIPTS])
 
     try:
-        await _until(ready, f"not every routed has all routes in its kernel; see romana status, and {lab.run}/log")
+        await _until(ready, f"not every routed and policyd has its kernel up to date; see romana status, and {lab.run}/log")
     finally:
         await store.close()
+
+
+async def _in_force(store: Store, daemon: str, nodes: Sequence[str]) -> bool:
+    """Whether this daemon of every node says that all there is now is in its kernel."""
+    newest = await newest_revisions(store, RECEIPTS[daemon])
+    receipts = [await store.get(keys.receipt(name, daemon)) for name in nodes]
+    return all(item and not behind(Receipt.FromString(item.value), newest) for item in receipts)
 
 
 async def _until(condition: Callable[[], Awaitable[bool]], complaint: str) -> None:
