@@ -70,8 +70,8 @@ def apply(
 
 
 def delete(
-    resource: Annotated[str | None, typer.Argument(metavar="[KIND[/NAME]]")] = None,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...")] = None,
+    resource: Annotated[str | None, typer.Argument(metavar="KIND[/NAME]")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME")] = None,
     file: Annotated[str | None, typer.Option("--file", "-f", metavar="FILE", help="What a manifest names.")] = None,
     namespace: NamespaceOption = None,
     ignore_not_found: Annotated[bool, typer.Option("--ignore-not-found", help="Be content with what is gone already.")] = False,
@@ -96,7 +96,7 @@ def delete(
 
 def get(
     resource: Annotated[str, typer.Argument(metavar="KIND[/NAME]", help="pods, namespaces, networkpolicies, or a short name.")],
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME")] = None,
     namespace: Annotated[str, typer.Option("--namespace", "-n")] = "default",
     everywhere: Annotated[bool, typer.Option("--all-namespaces", "-A", help="Objects of all namespaces.")] = False,
     output: Annotated[Shape, typer.Option("--output", "-o")] = Shape.TABLE,
