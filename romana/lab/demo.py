@@ -1,6 +1,6 @@
 """`./dev demo`: the main job on one machine, every claim measured with packets, everything taken down again.
 
-lab up -> pods on three nodes by CNI -> matrix -> kill -9 of each daemon under a connection -> matrix -> pod deleted -> lab down
+lab up -> pods by CNI -> matrix -> policy -> matrix -> kill -9 of daemons under a connection -> policy deleted -> matrix -> lab down
 """
 
 import asyncio
@@ -8,11 +8,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from romana.errors import RomanaError, Unavailable
 from romana.lab import processes, record
+from romana.lab.demo_policy import PolicyStory, connection_words, drawn, everybody, only_frontend_to_backend
 from romana.lab.down import take_down
 from romana.lab.plan import plan_lab
 from romana.lab.pods import PodRecord, add_pod
@@ -31,7 +32,7 @@ Say = Callable[[str], None]
 
 PREFIX = "demo-"
 PODS = (("frontend", "node-1"), ("backend", "node-2"), ("other", "node-3"), ("neighbour", "node-1"))
-VICTIMS = ("routed@node-1", "agent@node-1", "ipamd", "etcd")
+VICTIMS = ("policyd@node-2", "routed@node-1", "agent@node-1", "ipamd", "etcd")
 RESTART_TIMEOUT_S = 20.0
 
 NEXT = """
@@ -82,21 +83,34 @@ async def _story(lab: LabSpec, say: Say) -> bool:
     try:
         await answers.start(pods)
         say("3. Who reaches whom: a new TCP connection to port 80 for every pair, and the address that the other side sees")
-        before = await matrix(pods)
-        say(_drawn(pods, before))
-        say("4. kill -9 under a connection from frontend to backend, with a datagram every 5 ms beside it")
-        unharmed = await _killings(lab, pods, say)
-        say("5. The same matrix again, then a pod deleted: its namespace and route go, its address is released and rests")
-        after = await matrix(pods)
-        say(_drawn(pods, after))
+        right = await _probe(pods, everybody, say)
+        story = PolicyStory(lab, pods, say)
+        say("4. The blog's policy: only role=frontend may reach role=backend, TCP 80; two connections are open meanwhile")
+        right &= await story.applied()
+        right &= await _probe(pods, only_frontend_to_backend, say)
+        say("5. kill -9 of every kind of daemon under the allowed connection, with a datagram every 5 ms beside it")
+        right &= await _killings(lab, pods, say)
+        right &= await _probe(pods, only_frontend_to_backend, say)
+        say("6. The policy deleted, and the matrix again; then a pod deleted: its address is released and rests")
+        await story.deleted()
+        right &= await _probe(pods, everybody, say)
     finally:
         await answers.stop()
-    gone = await _deletion(lab, made[-1], say)
-    return all(before.values()) and all(after.values()) and unharmed and gone
+    return right & await _deletion(lab, made[-1], say)
+
+
+async def _probe(pods: Sequence[Pod], expected: Callable[[str, str], bool], say: Say) -> bool:
+    """Draw the matrix as measured; True when every cell is as expected."""
+    cells = await matrix(pods)
+    say(drawn(pods, cells))
+    wrong = [f"{source} -> {target}" for (source, target), reached in cells.items() if reached is not expected(source, target)]
+    if wrong:
+        say(f"   WRONG: {', '.join(wrong)}")
+    return not wrong
 
 
 async def _killings(lab: LabSpec, pods: Sequence[Pod], say: Say) -> bool:
-    flow = Flow(pods[0], pods[1])
+    flow = Flow(pods[0], pods[1], datagrams_to=pods[2])
     flow.start()
     await asyncio.sleep(0.3)
     for victim in VICTIMS:
@@ -109,10 +123,7 @@ async def _killings(lab: LabSpec, pods: Sequence[Pod], say: Say) -> bool:
         say(f"   {victim:<14} pid {before.pid} killed, pid {after.pid} runs after {time.monotonic() - began:.2f} s")
     await asyncio.sleep(1.0)
     await flow.stop()
-    state = (
-        f"broken: {flow.broken}" if flow.broken else f"still open, {flow.asked} answers, the slowest after {flow.worst_ms:.0f} ms"
-    )
-    say(f"   connection {state}; datagrams: {flow.sent} sent, {flow.lost} lost")
+    say(f"   {connection_words(flow)}; datagrams: {flow.sent} sent, {flow.lost} lost")
     return not flow.broken and flow.lost == 0 and flow.sent > 0
 
 
@@ -145,15 +156,6 @@ async def _deletion(lab: LabSpec, pod: PodRecord, say: Say) -> bool:
 
 def _routes_of(netns: str) -> str:
     return subprocess.run(["ip", "-n", netns, "route"], capture_output=True, text=True, check=True).stdout
-
-
-def _drawn(pods: Sequence[Pod], cells: Mapping[tuple[str, str], bool]) -> str:
-    width = max(len(pod.name) for pod in pods) + 2
-    lines = ["   " + "from \\ to".ljust(width) + "".join(pod.name.ljust(width) for pod in pods)]
-    for source in pods:
-        marks = ("." if source == target else "✓" if cells[source.name, target.name] else "✗" for target in pods)
-        lines.append("   " + source.name.ljust(width) + "".join(mark.ljust(width) for mark in marks))
-    return "\n".join(lines)
 
 
 def _clear_dead_demos(say: Say) -> None:

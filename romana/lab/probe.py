@@ -120,12 +120,15 @@ async def matrix(pods: Sequence[Pod]) -> Mapping[tuple[str, str], bool]:
 class Flow:
     """A TCP connection and a stream of datagrams between two pods, kept up until `stop`; counts what is lost.
 
+    Datagrams go to the same pod, or to `datagrams_to`.
+
     The connection asks again as soon as it was answered (`asked`, the longest wait in `worst_ms`); datagrams go out every
     `PERIOD_S` and must come back within a second.
     """
 
     source: Pod
     target: Pod
+    datagrams_to: Pod | None = None
     sent: int = 0
     asked: int = 0
     worst_ms: float = 0.0
@@ -172,7 +175,7 @@ class Flow:
     async def _datagrams(self) -> None:
         loop = asyncio.get_running_loop()
         client = socket_in(self.source.netns, socket.SOCK_DGRAM)
-        client.connect((self.target.ip, PORT))
+        client.connect(((self.datagrams_to or self.target).ip, PORT))
         listening = asyncio.create_task(self._listen(client))
         try:
             while True:

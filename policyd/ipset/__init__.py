@@ -1,0 +1,1 @@
+"""Sets of addresses in the kernel (ipset), by netlink."""
