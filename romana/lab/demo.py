@@ -1,6 +1,6 @@
 """`./dev demo`: the main job on one machine, every claim measured with packets, everything taken down again.
 
-lab up -> pods by CNI -> matrix -> policy -> matrix -> kill -9 of daemons under a connection -> policy deleted -> matrix -> lab down
+lab up -> pods by CNI -> matrix -> policy -> matrix -> kill -9 of daemons -> matrix -> policy deleted -> matrix -> lab down
 """
 
 import asyncio

@@ -9,7 +9,7 @@ import pytest
 
 from tests.stubs import ROOT, SETS
 
-SHIPPED = ("ipam", "cni", "routed", "romana")
+SHIPPED = ("ipam", "cni", "policyd", "routed", "romana")
 LINES_MAX = 500
 NAMELESS = {"util", "utils", "common", "helper", "helpers", "misc", "manager", "handler"}
 ACTING_PACKAGES = {"romana.store", "romana.kube", "romana.reconcile", "romana.v1"}
