@@ -70,6 +70,12 @@ def test_only_pods_of_the_node_that_run_on_the_pod_network_are_there() -> None:
     assert [one.interface for one in compiled(pods=pods, endpoints=endpoints).pods] == ["romw"]
 
 
+def test_endpoint_that_a_former_pod_of_the_name_left_is_absent() -> None:
+    left = Endpoint("ns", "v", "old", (IPv4Address("10.0.0.9"),), "n1", "romold", "u1")
+    found = compiled(pods=[pod("v", uid="u2")], endpoints=[left, endpoint("v", 2)])
+    assert [one.interface for one in found.pods] == ["romv", "romw"]
+
+
 def test_anonymous_endpoint_is_there_and_no_policy_isolates_it() -> None:
     anonymous = Endpoint("_", "_", "c", (IPv4Address("10.0.0.9"),), "n1", "roma")
     found = compiled(policy("p"), parse("_", "p", policy_object("_", "p", {})), endpoints=[anonymous])
@@ -143,6 +149,19 @@ def test_everything_from_everybody_leaves_nothing_else() -> None:
     assert group == Group(group.id, Direction.INGRESS, peers=EVERYONE)
 
 
+def test_everybody_of_one_family_leaves_the_other_as_it_is() -> None:
+    group = ingress(
+        block("0.0.0.0/0"), block("fd00::/8"), block("fd01::/16", **ports({"port": 80})), block("::/2", **ports({"port": 81}))
+    )
+    assert group.peers == nets("0.0.0.0/1", "128.0.0.0/1", "fd00::/8")
+    assert group.port_peers == {PortPeers(network, TCP, 81) for network in nets("::/2")}
+
+
+def test_nested_networks_of_one_port_are_left_out() -> None:
+    rules = [block(cidr, **ports({"port": 80}, {"port": 90, "endPort": 99})) for cidr in ("10.0.0.0/8", "10.1.0.0/16")]
+    assert ingress(*rules) == ingress(rules[0])
+
+
 def test_named_ports_of_ingress_are_those_of_the_isolated_pod_and_part_of_its_group() -> None:
     rule = block("10.0.0.0/8", **ports({"port": "http"}))
     pods, endpoints = (
@@ -166,7 +185,9 @@ def test_named_ports_of_egress_are_those_of_each_peer() -> None:
     assert group.port_peers == {PortPeers(IPv4Network("10.0.0.2/32"), TCP, 1), PortPeers(IPv4Network("10.0.0.3/32"), TCP, 2)}
 
 
-@pytest.mark.parametrize(("rule", "hosts"), [({}, {2, 5}), ({"to": [{"ipBlock": {"cidr": "10.0.0.4/30"}}]}, {5})])
+@pytest.mark.parametrize(
+    ("rule", "hosts"), [({}, {2, 5}), ({"to": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.2/31"]}}]}, {5})]
+)
 def test_named_ports_of_egress_to_addresses_are_those_of_the_pods_there(rule: Any, hosts: set[int]) -> None:
     pods, endpoints = [pod("a", "db", 80), pod("b", "db", 80)], [endpoint("a", 2), endpoint("b", 5)]
     spec = {"policyTypes": ["Egress"], "egress": [rule | ports({"port": "http"})]}
@@ -184,8 +205,27 @@ def test_group_is_not_compiled_again_while_nothing_of_it_changed() -> None:
     assert work.compile().groups[0] is first.groups[0]
     index.put_endpoint(endpoint("d", 9, "n2"))
     assert work.compile().groups[0].peers == nets("10.0.0.9/32")
+    index.put_endpoint(endpoint("d", 10, "n2"))
+    assert work.compile().groups[0].peers == nets("10.0.0.10/32")
     index.put_policy(policy("p", ingress=[]))
     assert work.compile().groups[0] == Group(first.groups[0].id, Direction.INGRESS)
+
+
+def test_what_no_group_needs_any_longer_is_forgotten() -> None:
+    peer = {"from": [{"podSelector": {"matchLabels": {"app": "db"}}}], "ports": [{"port": 80}]}
+    index = SelectionIndex.of(Cluster.of([], [pod("w"), pod("d", "db")], [endpoint("w", 1), endpoint("d", 2)]))
+    work = Compiler(index, "n1")
+    for _ in range(3):
+        index.put_policy(policy("p", ingress=[peer]))
+        work.compile()
+        assert len(index._kept) == len(work._members._networks) == 1
+        index.remove_policy(ObjectName("ns", "p"))
+        work.compile()
+        assert not index._kept
+        assert not work._members._networks
+        work.compile()
+        assert not work._entries._before
+        assert not work._entries._recent
 
 
 def test_ids_never_meet(monkeypatch: pytest.MonkeyPatch) -> None:

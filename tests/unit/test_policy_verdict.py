@@ -32,8 +32,8 @@ OPEN = policy_object(
 )
 
 
-def pod(name: ObjectName, **fields: Any) -> PodState:
-    return PodState(*name, labels={"app": name.name}, named_ports=(NamedPort("sql", 5432, Protocol.TCP),), **fields)
+def pod(name: ObjectName, sql: int = 5432, **fields: Any) -> PodState:
+    return PodState(*name, labels={"app": name.name}, named_ports=(NamedPort("sql", sql, Protocol.TCP),), **fields)
 
 
 def endpoint(name: ObjectName, *addresses: Address, uid: str = "") -> Endpoint:
@@ -194,3 +194,19 @@ def test_pod_of_a_namespace_that_is_not_known_is_selected_by_no_namespace_select
     stranger = ObjectName("new", "web")
     where = cluster(OPEN, pods=[pod(stranger), pod(DB)], endpoints=[endpoint(stranger, IPv4Address("10.0.0.9")), endpoint(DB)])
     assert not judge(where, stranger, DB).allowed
+
+
+@pytest.mark.parametrize("to", [[{"namespaceSelector": {}}], [{"ipBlock": {"cidr": "10.0.0.0/8"}}], []])
+def test_name_of_a_port_means_what_the_receiving_pod_calls_so(to: Any) -> None:
+    named = policy_object("shop", "named", {"policyTypes": ["Egress"], "egress": [{"to": to, "ports": [{"port": "sql"}]}]})
+    where = cluster(named, pods=[pod(WEB, 1), pod(DB, 2), pod(OTHER, 3)])
+    allowed = {(name, port) for name in (DB, OTHER) for port in (1, 2, 3) if judge(where, WEB, name, port).allowed}
+    assert allowed == {(DB, 2), (OTHER, 3)}
+    assert not judge(where, WEB, IPv4Address("10.9.9.9"), 1).allowed
+
+
+def test_endpoint_that_a_former_pod_of_the_name_left_is_not_the_new_pods() -> None:
+    left = Endpoint(*WEB, "old", (IPv4Address("10.0.0.9"),), "n1", "romold", "u1")
+    where = cluster(pods=[pod(WEB, uid="u2"), pod(DB)], endpoints=[endpoint(WEB, uid="u2"), left, endpoint(DB)])
+    assert judge(where, ADDRESS[WEB], DB).allowed
+    assert judge(where, IPv4Address("10.0.0.9"), DB).egress.reason is Reason.GONE
