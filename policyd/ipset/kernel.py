@@ -1,12 +1,16 @@
-"""The sets of this network namespace, in the kernel. Blocking; use it from one thread at a time."""
+"""The sets of this network namespace, in the kernel. Blocking; use it from one thread at a time.
+
+What the kernel refuses is raised as Unavailable: the caller cannot know what was done of it, and reads again.
+"""
 
 import errno
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Self
 
 from policyd.ipset import wire
 from policyd.ipset.model import Family, Header, IpSet, Member, SetType, is_ours
-from romana.errors import FatalError, InvalidInput
+from romana.errors import FatalError, InvalidInput, Unavailable
 from romana.netlink.connection import NetlinkError
 from romana.netlink.nfnetlink import NetfilterConnection
 from romana.netlink.wire import Message
@@ -15,6 +19,8 @@ __all__ = ["Sets"]
 
 SPARE = "rom-spare"
 """Filled in the place of a set that cannot be repaired member by member, then swapped with it."""
+
+IPSET_ERR_BUSY = 4100  # linux/netfilter/ipset/ip_set.h: a rule uses the set
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 
@@ -38,46 +44,49 @@ class Sets:
 
     def headers(self) -> Mapping[str, Header]:
         """Our sets by name, without members."""
-        found = (wire.parse_header(reply) for reply in self._connection.dump(wire.list_headers()))
+        with _refusals():
+            found = [wire.parse_header(reply) for reply in self._connection.dump(wire.list_headers())]
         return {header.name: header for header in found if header is not None and is_ours(header.name)}
 
     def members(self, header: Header) -> frozenset[Member] | None:
         """The members of a set; None when it is of another type than ours, or holds something that we never put in."""
         try:
             kind = SetType(header.type)
-            return wire.parse_members(kind, self._connection.dump(wire.list_members(header.name, header.family)))
+            with _refusals():
+                return wire.parse_members(kind, self._connection.dump(wire.list_members(header.name, header.family)))
         except (ValueError, KeyError, InvalidInput):
             return None
 
     def create(self, wanted: IpSet, members: frozenset[Member]) -> None:
         """Make a set with these members; one that is there keeps what it has besides."""
-        self._connection.run(self._create(wanted, len(members)))
+        with _refusals():
+            self._connection.run(self._create(wanted, len(members)))
         self.add(wanted, members)
 
     def add(self, wanted: IpSet, members: Iterable[Member]) -> None:
         """Put members in; those that are there already are fine."""
-        self._connection.run_all(wire.add(wanted.name, wanted.family, members))
+        with _refusals():
+            self._connection.run_all(wire.add(wanted.name, wanted.family, members))
 
     def delete(self, wanted: IpSet, members: Iterable[Member]) -> None:
         """Take members out; those that are not there are fine."""
-        self._connection.run_all(wire.delete(wanted.name, wanted.family, members))
+        with _refusals():
+            self._connection.run_all(wire.delete(wanted.name, wanted.family, members))
 
     def replace(self, wanted: IpSet, members: frozenset[Member]) -> None:
         """Give a set exactly these members at one stroke, whatever it had."""
         spare = IpSet(SPARE, wanted.type, wanted.family, ())
         self.destroy([spare.name])
         self.create(spare, members)
-        self._connection.run(wire.swap(spare.name, wanted.name, wanted.family))
+        with _refusals():
+            self._connection.run(wire.swap(spare.name, wanted.name, wanted.family))
         self.destroy([spare.name])
 
     def destroy(self, names: Iterable[str]) -> None:
-        """Remove sets; those that are gone are fine, one that a rule uses is an error."""
+        """Remove sets; those that are gone are fine, and one that a foreign rule uses stays."""
         for name in names:
-            try:
+            with _refusals(errno.ENOENT, IPSET_ERR_BUSY):
                 self._connection.run(wire.destroy(name, 4))
-            except NetlinkError as err:
-                if err.errno != errno.ENOENT:
-                    raise
 
     def require(self) -> None:
         """Raise FatalError when the kernel lacks a type that we use."""
@@ -96,3 +105,12 @@ class Sets:
                 raise FatalError(f"this kernel has no sets of type {kind.value} for IPv{family}: {err}") from err
             self._revisions[kind, family] = wire.parse_revision(reply)
         return self._revisions[kind, family]
+
+
+@contextmanager
+def _refusals(*fine: int) -> Iterator[None]:
+    try:
+        yield
+    except NetlinkError as err:
+        if err.errno not in fine:
+            raise Unavailable(str(err)) from err

@@ -10,18 +10,20 @@ import hashlib
 import itertools
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from policyd.compiled import Compiled, PodInterface
+from policyd.applied import Applied
+from policyd.compiled import Address, Compiled, Direction, Group, Network, PodInterface, PortPeers, Protocol
 from policyd.iptables.dataplane import IptablesDataplane
 from romana.names import GATEWAY_IPV4, GATEWAY_MAC
 from romana.netlink.netns import call_in
 
-__all__ = ["WORLD", "WORLD6", "Node", "Place", "new_node"]
+__all__ = ["WORLD", "WORLD6", "Node", "Place", "isolating", "new_node", "open_model"]
 
 Answer = TypeVar("Answer")
 
@@ -62,6 +64,11 @@ class Node:
     folder: Path
     world: Place
     pods: dict[str, Place] = field(default_factory=dict)
+    _dataplane: IptablesDataplane | None = None
+
+    def __getitem__(self, pod: str) -> Place:
+        """A pod by name."""
+        return self.pods[pod]
 
     def call(self, work: Callable[[], Answer]) -> Answer:
         """What `work` gives inside the node."""
@@ -92,19 +99,37 @@ class Node:
         """A new one, as after a restart."""
         return self.call(lambda: IptablesDataplane(self.lock))
 
-    def close(self, dataplane: IptablesDataplane) -> None:
-        """Close it."""
-        dataplane.close()
+    def apply(self, pods: Iterable[PodInterface], *groups: Group) -> Applied:
+        """Enforce this, by one data plane for the node's whole life."""
+        if self._dataplane is None:
+            self._dataplane = self.dataplane()
+        dataplane, compiled = self._dataplane, Compiled(tuple(pods), groups)
+        return self.call(lambda: dataplane.apply(compiled))
 
-    def add_pod(self, name: str) -> Place:
-        """A pod, wired; not yet in any rule."""
-        number = next(_numbers) % 60_000 + 2
+    def verify(self, *, full: bool = False) -> tuple[str, ...]:
+        """What that data plane finds changed."""
+        assert self._dataplane
+        return self.call(partial(self._dataplane.verify, full=full))
+
+    def restart(self) -> None:
+        """The next `apply` is a new data plane's, which remembers nothing."""
+        self.close()
+        self._dataplane = None
+
+    def close(self) -> None:
+        """Close the data plane."""
+        if self._dataplane is not None:
+            self._dataplane.close()
+
+    def add_pod(self, name: str, ipv4: IPv4Address | None = None) -> Place:
+        """A pod, wired; not yet in any rule. It may have an address that another one had."""
         netns = f"{self.netns}-{name}"
         interface = f"rom{hashlib.sha256(netns.encode()).hexdigest()[:12]}"
+        number = next(_numbers) % 60_000 + 2
         ip("netns", "add", netns)
         fd = os.open(f"/run/netns/{netns}", os.O_RDONLY | os.O_CLOEXEC)
-        ipv4, ipv6 = IPv4Address("10.40.0.0") + number, IPv6Address("fd00:40::") + number
-        place = self.pods[name] = Place(name, netns, fd, ipv4, ipv6, interface)
+        given, ipv6 = IPv4Address("10.40.0.0") + number, IPv6Address("fd00:40::") + number
+        place = self.pods[name] = Place(name, netns, fd, ipv4 or given, ipv6, interface)
         self.wire(place)
         return place
 
@@ -168,6 +193,7 @@ def new_node(folder: Path, *pods: str) -> Iterator[Node]:
         _batch(world, "link set lo up", f"addr add {WORLD}/24 dev eth0", f"addr add {WORLD6}/64 dev eth0 nodad",
                "link set eth0 up", f"route add 10.40.0.0/16 via {NODE}", f"route add fd00:40::/32 via {NODE6}")  # fmt: skip
         stack.callback(node.remove_pods)
+        stack.callback(node.close)
         for pod in pods:
             node.add_pod(pod)
         yield node
@@ -176,6 +202,17 @@ def new_node(folder: Path, *pods: str) -> Iterator[Node]:
 def open_model(node: Node) -> Compiled:
     """All pods of the node, none of them isolated."""
     return Compiled(tuple(place.pod() for place in node.pods.values()))
+
+
+def isolating(number: int, direction: Direction, *peers: tuple[Address, Protocol, int] | Address) -> Group:
+    """A group that allows these: an address and port, or all of an address."""
+    with_port = frozenset(PortPeers(single(peer[0]), *peer[1:]) for peer in peers if isinstance(peer, tuple))
+    return Group(f"{number:010x}", direction, with_port, frozenset(single(peer) for peer in peers if not isinstance(peer, tuple)))
+
+
+def single(address: Address) -> Network:
+    """The network of one address."""
+    return IPv4Network(address) if isinstance(address, IPv4Address) else IPv6Network(address)
 
 
 def ip(*arguments: str) -> None:
