@@ -1,6 +1,6 @@
 """Wakes the loop when somebody else changed our rules or sets: legacy iptables and ipset tell nobody, so we look.
 
-Every second at outlines (some ms at any size), every half minute at everything (docs/adr/0005-policy-in-the-kernel.md).
+Ten times a second at outlines (about a ms at any size), every half minute at everything (docs/adr/0005-policy-in-the-kernel.md).
 """
 
 import asyncio
@@ -14,8 +14,8 @@ __all__ = ["Verifiable", "drift"]
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
-FULL_EVERY = 60  # looks, so every half minute
+LOOK_S = 0.1  # a flushed FORWARD is open for as long as we do not look
+FULL_EVERY = 300  # looks, so every half minute
 
 
 class Verifiable(Protocol):
