@@ -47,7 +47,11 @@ class Observer:
                 self._known_sets.learn(found)
         states = {}
         for family in self.families:
-            self._infos[family], states[family] = read_info(family), read_table(family)
+            info = read_info(family)
+            states[family] = read_table(family)
+            self._infos.pop(family, None)
+            if not any(self._differences(family, states[family])):
+                self._infos[family] = info  # else somebody was at it since our commit: the next look finds it
         return states
 
     def forget_sets(self, *names: str) -> None:
@@ -92,16 +96,18 @@ class Observer:
         return None if members is None else header.with_members(members)
 
     def _drift_of_rules(self, family: Family) -> Iterator[str]:
-        info, state = read_info(family), read_table(family)
-        changed = [name for name, rules in self._known_rules.recall(family, state).items() if rules is None]
-        gone = self._known_rules.missing(family, state)
-        broken = broken_frame(state.forward) is not None
-        yield from (f"IPv{family} chain {name} is not as we left it" for name in changed)
-        yield from (f"IPv{family} chain {name} is gone" for name in gone)
-        if broken:
-            yield f"IPv{family} FORWARD does not lead to our chains as it should"
-        if not (changed or gone or broken):
+        info = read_info(family)
+        found = tuple(self._differences(family, read_table(family)))
+        if not found:
             self._infos[family] = info  # others changed their own rules
+        return iter(found)
+
+    def _differences(self, family: Family, state: TableState) -> Iterator[str]:
+        changed = [name for name, rules in self._known_rules.recall(family, state).items() if rules is None]
+        yield from (f"IPv{family} chain {name} is not as we left it" for name in changed)
+        yield from (f"IPv{family} chain {name} is gone" for name in self._known_rules.missing(family, state))
+        if broken_frame(state.forward) is not None:
+            yield f"IPv{family} FORWARD does not lead to our chains as it should"
 
     def _changed_sets(self, headers: Mapping[str, Header]) -> Iterator[str]:
         for name, header in headers.items():

@@ -1,6 +1,8 @@
 """The filter table of this network namespace, read straight from the kernel: no library, no lock, nobody's extensions."""
 
+import contextlib
 import ctypes
+import errno
 import os
 import socket
 import struct
@@ -16,6 +18,9 @@ INFO_BYTES = 84  # sizeof(struct ipt_getinfo)
 ENTRIES_AT = 40  # offsetof(struct ipt_get_entries, entrytable)
 FILTER = b"filter"
 
+READ_TRIES = 50
+"""Size and content are two questions: the kernel answers EAGAIN when somebody changes the table between them, so ask again."""
+
 # socket.getsockopt() passes no name of a table in, so the C library's is called.
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -26,10 +31,17 @@ def read_info(family: Family) -> Info:
 
 
 def read_table(family: Family) -> TableState:
-    """Our chains, and FORWARD. Raises Unavailable, also when somebody changes the table between size and content."""
-    info = read_info(family)
-    question = struct.pack(f"={NAME_BYTES}sI", FILTER, info.size_bytes).ljust(ENTRIES_AT + info.size_bytes, b"\0")
-    return parse_table(family, info, _ask(family, GET_ENTRIES, question)[ENTRIES_AT:])
+    """Our chains, and FORWARD. Raises Unavailable, also when others change the table's size again and again."""
+    for _ in range(READ_TRIES):
+        info = read_info(family)
+        question = struct.pack(f"={NAME_BYTES}sI", FILTER, info.size_bytes).ljust(ENTRIES_AT + info.size_bytes, b"\0")
+        with contextlib.suppress(_Changed):
+            return parse_table(family, info, _ask(family, GET_ENTRIES, question)[ENTRIES_AT:])
+    raise Unavailable(f"the legacy IPv{family} filter table was changed by others each of {READ_TRIES} times that it was read")
+
+
+class _Changed(Exception):
+    """The table no longer has the size that was asked for."""
 
 
 def _ask(family: Family, option: int, question: bytes) -> bytes:
@@ -39,8 +51,11 @@ def _ask(family: Family, option: int, question: bytes) -> bytes:
     length = ctypes.c_uint32(len(question))
     try:
         with socket.socket(kind, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.IPPROTO_RAW) as asker:
-            if _libc.getsockopt(asker.fileno(), level, option, buffer, ctypes.byref(length)):
-                raise Unavailable(f"cannot read the legacy IPv{family} filter table: {os.strerror(ctypes.get_errno())}")
+            refused = _libc.getsockopt(asker.fileno(), level, option, buffer, ctypes.byref(length)) and ctypes.get_errno()
     except OSError as err:
         raise Unavailable(f"cannot read the legacy IPv{family} filter table: {err}") from err
+    if refused == errno.EAGAIN:
+        raise _Changed
+    if refused:
+        raise Unavailable(f"cannot read the legacy IPv{family} filter table: {os.strerror(refused)}")
     return buffer.raw
