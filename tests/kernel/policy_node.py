@@ -9,17 +9,20 @@ import contextlib
 import hashlib
 import itertools
 import os
+import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from functools import partial
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import TypeVar
 
 from policyd.applied import Applied
 from policyd.compiled import Address, Compiled, Direction, Group, Network, PodInterface, PortPeers, Protocol
+from policyd.ipset.model import Family, Station
 from policyd.iptables.dataplane import IptablesDataplane
+from policyd.iptables.plan import Plan
 from romana.names import GATEWAY_IPV4, GATEWAY_MAC
 from romana.netlink.netns import call_in
 
@@ -49,6 +52,14 @@ class Place:
     def call(self, work: Callable[[], Answer]) -> Answer:
         """What `work` gives inside."""
         return call_in(self.fd, work)
+
+    def pings(self, address: IPv4Address) -> bool:
+        """Whether an echo request comes back (RFC 792)."""
+        return self.call(partial(_ping, str(address)))
+
+    def station(self) -> Station:
+        """Its IPv4 member of the gate."""
+        return Station(self.ipv4, self.interface)
 
     def pod(self, ingress: str | None = None, egress: str | None = None) -> PodInterface:
         """The pod in the compiled model."""
@@ -81,6 +92,10 @@ class Node:
             raise RuntimeError(f"{command}: {done.stderr}")
         return done.stdout
 
+    def as_place(self) -> Place:
+        """The node itself, to send from."""
+        return Place("node", self.netns, self.fd, IPv4Address(NODE), IPv6Address(NODE6))
+
     @property
     def lock(self) -> Path:
         """The xtables lock of this node: no other test's and not the machine's."""
@@ -101,15 +116,24 @@ class Node:
 
     def apply(self, pods: Iterable[PodInterface], *groups: Group) -> Applied:
         """Enforce this, by one data plane for the node's whole life."""
-        if self._dataplane is None:
-            self._dataplane = self.dataplane()
-        dataplane, compiled = self._dataplane, Compiled(tuple(pods), groups)
-        return self.call(lambda: dataplane.apply(compiled))
+        return self.call(partial(self._living().apply, Compiled(tuple(pods), groups)))
+
+    def plan(self, pods: Iterable[PodInterface], *groups: Group) -> Mapping[Family, Plan]:
+        """What that data plane would do."""
+        return self.call(partial(self._living().plan, Compiled(tuple(pods), groups)))
 
     def verify(self, *, full: bool = False) -> tuple[str, ...]:
         """What that data plane finds changed."""
-        assert self._dataplane
-        return self.call(partial(self._dataplane.verify, full=full))
+        return self.call(partial(self._living().verify, full=full))
+
+    def epoch(self) -> int:
+        """The epoch in force."""
+        return self._living().epoch or 0
+
+    def _living(self) -> IptablesDataplane:
+        if self._dataplane is None:
+            self._dataplane = self.dataplane()
+        return self._dataplane
 
     def restart(self) -> None:
         """The next `apply` is a new data plane's, which remembers nothing."""
@@ -160,6 +184,18 @@ class Node:
             f"neigh add {place.ipv4} lladdr {POD_MAC} nud permanent dev {place.interface}",
             f"neigh add {place.ipv6} lladdr {POD_MAC} nud permanent dev {place.interface}",
         )
+
+    def rename(self, place: Place, interface: str) -> None:
+        """Make a pod somebody else's: its host interface bears no name of ours."""
+        _batch(
+            self.netns,
+            f"link set {place.interface} down",
+            f"link set {place.interface} name {interface}",
+            f"link set {interface} up",
+            f"neigh replace {place.ipv4} lladdr {POD_MAC} nud permanent dev {interface}",
+            f"route replace {place.ipv4} dev {interface}",
+        )
+        place.interface = interface
 
     def remove_pods(self) -> None:
         """Remove all of them."""
@@ -220,6 +256,19 @@ def ip(*arguments: str) -> None:
     done = subprocess.run(["ip", *arguments], check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"ip {' '.join(arguments)}: {done.stderr}")
+
+
+def _ping(to: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as raw:
+        raw.settimeout(0.3)
+        raw.sendto(bytes.fromhex("0800f7fe00000001"), (to, 0))  # echo request, checksum, identifier 0, sequence 1
+        try:
+            while True:
+                packet, (sender, _) = raw.recvfrom(64)
+                if sender == to and packet[20] == 0:  # echo reply
+                    return True
+        except TimeoutError:
+            return False
 
 
 def _batch(netns: str, *lines: str) -> None:
