@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from policyd.cluster import Endpoint, NamedPort, NamespaceState, PodState
 from policyd.compiled import Address, Protocol
 from policyd.policy import ObjectName
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Worlds take long to draw on a busy machine; that is no fault."""
 
 NAMESPACES = ("a", "b", "c")
 PODS = tuple(ObjectName(namespace, name) for namespace in NAMESPACES for name in ("p", "q", "r"))

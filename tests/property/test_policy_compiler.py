@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policyd.cluster import Cluster, Endpoint, NamespaceState
@@ -17,6 +17,7 @@ from tests.policy_packets import Kernels, Packet, check_shape
 PROBES = st.lists(draw.PROBES, min_size=1, max_size=3)
 
 
+@settings(draw.UNHURRIED)
 @given(draw.worlds(), PROBES)
 def test_compiled_nodes_forward_just_what_the_evaluator_allows(world: draw.World, probes: list[tuple[Any, Any]]) -> None:
     cluster = Objects(world).cluster()
@@ -32,6 +33,7 @@ def test_compiled_nodes_forward_just_what_the_evaluator_allows(world: draw.World
                 assert kernels.forward(Packet(source, destination, protocol, port)) is found.allowed, (source, destination, port)
 
 
+@settings(draw.UNHURRIED)
 @given(draw.worlds(), st.lists(st.tuples(EVENTS, st.booleans()), max_size=30))
 def test_compiling_by_events_equals_compiling_from_scratch(world: draw.World, steps: list[tuple[Event, bool]]) -> None:
     objects = Objects(world)
@@ -46,6 +48,7 @@ def test_compiling_by_events_equals_compiling_from_scratch(world: draw.World, st
     assert work.compile() == compile_cluster(objects.cluster(), "n1")
 
 
+@settings(draw.UNHURRIED)
 @given(st.lists(EVENTS, max_size=40), st.randoms())
 def test_order_of_events_does_not_matter(steps: list[Event], random: Any) -> None:
     last = {(step[0].partition("_")[2], subject(step)): step for step in steps}
@@ -60,6 +63,7 @@ def test_order_of_events_does_not_matter(steps: list[Event], random: Any) -> Non
     assert results[0] == results[1]
 
 
+@settings(draw.UNHURRIED)
 @given(draw.worlds())
 def test_namespaces_in_scope_are_all_that_a_node_needs(world: draw.World) -> None:
     objects = Objects(world)

@@ -1,6 +1,6 @@
 """The index of selections gives what a look at everything gives, whatever the order of events."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policyd.selection import PodSet, select
@@ -15,6 +15,7 @@ def check(index: SelectionIndex, objects: Objects, asked: list[PodSet]) -> None:
     assert {wanted: index.set_of(wanted).names for wanted in found.members} == found.members
 
 
+@settings(draw.UNHURRIED)
 @given(draw.worlds(), st.lists(SETS, min_size=1, max_size=12), st.lists(EVENTS | SETS, max_size=30))
 def test_index_equals_from_scratch_after_any_events(world: draw.World, asked: list[PodSet], steps: list[Event | PodSet]) -> None:
     objects = Objects(world)
@@ -28,6 +29,7 @@ def test_index_equals_from_scratch_after_any_events(world: draw.World, asked: li
         check(index, objects, asked)
 
 
+@settings(draw.UNHURRIED)
 @given(draw.worlds(), st.lists(SETS, min_size=2, max_size=12, unique=True), st.lists(EVENTS, max_size=10))
 def test_sets_that_are_not_kept_are_found_anew(world: draw.World, asked: list[PodSet], steps: list[Event]) -> None:
     objects = Objects(world)

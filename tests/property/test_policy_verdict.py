@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from policyd.cluster import PodState
 from policyd.verdict import verdict
@@ -16,6 +16,7 @@ def naive_pod(pod: PodState) -> naive_policy.NaivePod:
     return naive_policy.NaivePod(*pod.key, pod.labels, ports, [str(address) for address in draw.addresses(pod.key)])
 
 
+@settings(draw.UNHURRIED)
 @given(draw.worlds(odd=False), draw.PROBES)
 def test_evaluator_equals_naive_evaluator(world: draw.World, probe: tuple[Any, Any]) -> None:
     labels = {namespace.name: namespace.labels for namespace in world.namespaces}
