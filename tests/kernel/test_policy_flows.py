@@ -4,14 +4,17 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from policyd.compiled import Direction, Group, PortPeers, Protocol
+from policyd.ipset.kernel import Sets
+from policyd.iptables.tables import LegacyTables
+from romana.errors import Unavailable
 from tests.kernel.policy_flows import UdpFlow
 from tests.kernel.policy_node import Node, Place, isolating, new_node
 
@@ -173,3 +176,54 @@ def test_foreign_flush_is_repaired_and_flows_that_came_meanwhile_are_judged(node
         assert node.verify()
         node.apply([a.pod(), b.pod(closed.id)], closed)
         assert (flow.request(10), flow.answer(10)) == (0, 0)
+
+
+class Failing:
+    """Makes the step after the next `after` ones fail, as a busy lock or a full disk would."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        for owner, name in ((Sets, "create"), (Sets, "add"), (Sets, "delete"), (Sets, "destroy"), (LegacyTables, "commit")):
+            patch.setattr(owner, name, self._wrapped(getattr(owner, name)))
+
+    def _wrapped(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any) -> Any:
+            self.left -= 1
+            if self.left == -1:
+                raise Unavailable("for the test")
+            return real(*arguments)
+
+        return step
+
+
+def test_apply_that_fails_at_any_step_opens_nothing_and_the_next_one_completes_it(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b, c, d = (node[name] for name in "abcd")
+    wide, narrow = group(a.ipv4, c.ipv4), group(c.ipv4, more=5)
+    failing, failed = Failing(monkeypatch), True
+    for steps in itertools.count():
+        if not failed:
+            break
+        assert steps < 100
+        failing.left = -1
+        node.apply([a.pod(), b.pod(wide.id), c.pod(), d.pod()], wide)
+        with (
+            UdpFlow(a, b, PORT, 41_000) as cut,
+            UdpFlow(c, b, PORT + 1, 42_000) as kept,
+            UdpFlow(d, b, PORT + 2, 43_000) as never,
+        ):
+            cut.establish()
+            kept.establish()
+            failing.left, failed = steps, False
+            try:
+                node.apply([a.pod(), b.pod(narrow.id), c.pod()], narrow)
+            except Unavailable:
+                failed = True
+            assert never.request(2) == 0, steps
+            assert kept.request(2) == 2, steps
+            failing.left = -1
+            node.apply([a.pod(), b.pod(narrow.id), c.pod()], narrow)
+            assert (cut.request(2), cut.answer(2), kept.request(2), kept.answer(2), never.request(2)) == (0, 0, 2, 2, 0), steps
+            assert not node.apply([a.pod(), b.pod(narrow.id), c.pod()], narrow).changed
+    assert steps > 6
