@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.policy_world import Stage, stage
+
 ROMANA = str(Path(sys.executable).parent / "romana")
 
 
@@ -99,3 +101,10 @@ def lab() -> Iterator[Lab]:
         yield bring_up(name)
     finally:
         take_down(name)
+
+
+@pytest.fixture(scope="module")
+def live(lab: Lab) -> Iterator[Stage]:
+    """The process's lab, to be brought to what cases of policy say; its pods stay for the module's tests."""
+    with stage(lab.name) as made:
+        yield made

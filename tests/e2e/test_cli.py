@@ -13,7 +13,8 @@ def test_status_has_evidence_for_every_component(lab: Lab) -> None:
     done = lab.romana("status", "--wait", "-o", "json")
     assert done.code == 0, done.out
     checks = {check["id"]: check for check in done.json["checks"]}
-    assert set(checks) == {"etcd", "ipamd", "topology", "nodes", "routed on node-1", "routed on node-2", "routed on node-3"}
+    daemons = {f"{daemon} on node-{number}" for daemon in ("routed", "policyd") for number in (1, 2, 3)}
+    assert set(checks) == {"etcd", "ipamd", "topology", "nodes", *daemons}
     assert all(check["evidence"] for check in checks.values())
 
 

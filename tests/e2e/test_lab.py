@@ -37,7 +37,7 @@ def test_lab_up_names_everything_that_others_need(lab: Lab) -> None:
         assert os.access(node["cni_bin"], os.X_OK)
         assert json.loads(Path(node["conflist"]).read_text())["plugins"][0]["type"] == "romana"
         assert Path(node["agent_socket"]).is_socket()
-        assert set(node["pids"]) >= {"agent", "routed"}
+        assert set(node["pids"]) == {"agent", "routed", "policyd"}
     now = lab.status()
     for pid in [*now["control"]["pids"].values(), *(pid for node in now["nodes"] for pid in node["pids"].values())]:
         os.kill(pid, 0)
