@@ -23,6 +23,7 @@ from policyd.iptables.observer import Observer
 from policyd.iptables.plan import Plan, plan_family
 from policyd.iptables.render import ACCEPTED, RuleSet, render, stamped
 from policyd.iptables.rule import Chains
+from policyd.iptables.stepping import crossed_groups, stepping_stone
 from policyd.iptables.tables import XTABLES_LOCK, LegacyTables
 from romana.errors import Exhausted
 
@@ -66,15 +67,25 @@ class IptablesDataplane:
         return {family: replace(found, used=used) for family, found in observed.items()}
 
     def plan(self, compiled: Compiled) -> Mapping[Family, Plan]:
-        """What `apply` would do now."""
-        observed = self.observe()
-        return {family: plan_family(rules, observed[family]) for family, rules in self._render(compiled).items()}
+        """What `apply` would do now, but for the stepping stone that pods may need (policyd.iptables.stepping)."""
+        return _plans(self._render(compiled), self.observe())
 
     def apply(self, compiled: Compiled) -> Applied:
         """Make the kernel enforce this. When it returns, it does; when it raises, call it again: nothing was opened meanwhile."""
         observed = self.observe()
         desired = self._render(compiled)
-        plans = {family: plan_family(rules, observed[family]) for family, rules in desired.items()}
+        plans = _plans(desired, observed)
+        crossed = [crossed_groups(desired[family], observed[family], plan) for family, plan in plans.items()]
+        if not any(crossed):
+            return self._enforce(compiled, desired, plans)
+        stone = stepping_stone(compiled, frozenset().union(*crossed), observed.values())
+        halfway = self._render(stone)
+        first = self._enforce(stone, halfway, _plans(halfway, observed))
+        desired = self._render(compiled)
+        second = self._enforce(compiled, desired, _plans(desired, self.observe()))
+        return replace(second, changed=True, bumped=first.bumped or second.bumped)
+
+    def _enforce(self, compiled: Compiled, desired: Mapping[Family, RuleSet], plans: Mapping[Family, Plan]) -> Applied:
         bump = self._bump_due = self._bump_due or any(plan.bump for plan in plans.values())
         changed = bump or any(plans.values())
         if changed:
@@ -175,6 +186,10 @@ class IptablesDataplane:
                 self._taken.add(number)
                 return number
         raise Exhausted("connections carry every epoch there is")
+
+
+def _plans(desired: Mapping[Family, RuleSet], observed: Mapping[Family, Observed]) -> dict[Family, Plan]:
+    return {family: plan_family(rules, observed[family]) for family, rules in desired.items()}
 
 
 def _problems(compiled: Compiled, states: Mapping[Family, TableState]) -> Iterator[Problem]:

@@ -10,13 +10,27 @@ from policyd.compiled import Direction, Group, RangePeers
 from policyd.ipset.model import Family
 from romana.errors import InvalidInput
 
-__all__ = ["CHAIN_PREFIX", "ENTRY", "group_chain", "is_our_chain", "net_set", "port_set", "range_set", "self_set", "tree_chain"]
+__all__ = [
+    "CHAIN_PREFIX",
+    "ENTRY",
+    "group_chain",
+    "group_of_chain",
+    "group_of_set",
+    "is_our_chain",
+    "net_set",
+    "port_set",
+    "range_set",
+    "self_set",
+    "tree_chain",
+]
 
 CHAIN_PREFIX = "ROMANA-"
 CHAIN_NAME_MAX = 28  # XT_EXTENSION_MAXNAMELEN less the NUL, linux/netfilter/x_tables.h
 ENTRY = "ROMANA-FORWARD"
 
 _GROUP_ID = re.compile(r"[0-9a-f]{10}")
+_GROUP_CHAIN = re.compile(CHAIN_PREFIX + r"[ie][GR]-([0-9a-f]{10})")
+_GROUP_SET = re.compile(r"rom-[ie][pnr]-([0-9a-f]{10})")
 _INITIAL = {Direction.INGRESS: "i", Direction.EGRESS: "e"}
 
 
@@ -28,6 +42,18 @@ def is_our_chain(name: str) -> bool:
 def group_chain(group_id: str, direction: Direction, *, mirrored: bool = False) -> str:
     """The chain with a group's rules; `mirrored` for answers, whose source is the peer's other end."""
     return f"{CHAIN_PREFIX}{_INITIAL[direction]}{'R' if mirrored else 'G'}-{_checked(group_id)}"
+
+
+def group_of_chain(name: str) -> str:
+    """The id of the group whose chain this is; empty for any other chain."""
+    found = _GROUP_CHAIN.fullmatch(name)
+    return found[1] if found else ""
+
+
+def group_of_set(name: str) -> str:
+    """The id of the group that has this set; empty for any other set."""
+    found = _GROUP_SET.match(name)
+    return found[1] if found else ""
 
 
 def tree_chain(root: str, prefix: str) -> str:

@@ -3,17 +3,13 @@
 In doubt it says so: a bump of the epoch costs each connection one look-up, once, and cuts nothing that is still allowed.
 """
 
-import re
-
 from policyd.ipset.model import Member, Station
 from policyd.iptables.change import RuleChange
 from policyd.iptables.observed import Observed
-from policyd.iptables.render import TREES, RuleSet
+from policyd.iptables.placement import is_tree_chain, places_found, places_wanted
+from policyd.iptables.render import RuleSet
 
 __all__ = ["narrows", "reuses"]
-
-_PLACED = re.compile(r"-[io] (rom[0-9a-f]+) -g (ROMANA-\S+)")
-_BRANCH = re.compile(r"-[io] rom[0-9a-f]*\+ -g ROMANA-\S+")
 
 
 def narrows(desired: RuleSet, observed: Observed, rules: RuleChange) -> bool:
@@ -24,29 +20,20 @@ def narrows(desired: RuleSet, observed: Observed, rules: RuleChange) -> bool:
     lost = [
         name
         for name, before in touched
-        if name in rules.chains and not _in_tree(name) and not set(before or ()) <= {str(rule) for rule in rules.chains[name]}
+        if name in rules.chains
+        and not is_tree_chain(name)
+        and not set(before or ()) <= {str(rule) for rule in rules.chains[name]}
     ]
     return bool(lost) or _moved(desired, observed)
 
 
 def _moved(desired: RuleSet, observed: Observed) -> bool:
     """True when an interface that was there is led to other rules than before, or when a tree held what is no part of one."""
-    before: dict[tuple[str, str], str] = {}
-    for name, rules in observed.chains.items():
-        if not _in_tree(name):
-            continue
-        for rule in rules or ():
-            if placed := _PLACED.fullmatch(rule):
-                before[_root(name), placed[1]] = placed[2]
-            elif not _BRANCH.fullmatch(rule):
-                return True
+    before = places_found(observed.chains)
     gated = {member.interface for member in observed.members(desired.gate.name) if isinstance(member, Station)}
-    for name, chain in desired.chains.items():
-        for leaf in chain if _in_tree(name) else ():
-            interface = leaf.in_interface or leaf.out_interface
-            if interface in gated and before.get((_root(name), interface)) != leaf.target.name:
-                return True
-    return False
+    return before is None or any(
+        place[1] in gated and before.get(place) != chain for place, chain in places_wanted(desired.chains).items()
+    )
 
 
 def reuses(close: frozenset[Member], opened: frozenset[Member], observed: Observed) -> bool:
@@ -56,15 +43,3 @@ def reuses(close: frozenset[Member], opened: frozenset[Member], observed: Observ
     used = None if observed.used is None else observed.used | gone
     again = any(isinstance(member, Station) and (used is None or member.address in used) for member in opened)
     return stays or again
-
-
-_TREE = re.compile("(" + "|".join(root for root, *_ in TREES) + ")(?:-[0-9a-f]+)?")
-
-
-def _in_tree(chain: str) -> bool:
-    return _TREE.fullmatch(chain) is not None
-
-
-def _root(chain: str) -> str:
-    found = _TREE.fullmatch(chain)
-    return found[1] if found else ""
