@@ -38,10 +38,11 @@ RESTART_TIMEOUT_S = 20.0
 NEXT = """
 What to try next:
   .venv/bin/romana lab up                                # a lab that stays
-  .venv/bin/romana lab pod add web --node node-2 && .venv/bin/romana lab pod add cli
+  .venv/bin/romana lab pod add web --node node-2 --label role=backend && .venv/bin/romana lab pod add cli
   .venv/bin/romana lab pod exec cli -- ip route          # 169.254.1.1, and no bridge anywhere
   export ROMANA_CONFIG=/run/romana-lab/lab/config.toml
   .venv/bin/romana status; .venv/bin/romana topology show; .venv/bin/romana block list
+  .venv/bin/romana apply --wait -f POLICY.yaml; .venv/bin/romana policy matrix; .venv/bin/romana policy why cli web:80
   .venv/bin/romana lab down"""
 
 
