@@ -1,18 +1,20 @@
 """Members of sets as netlink attributes and back. Pure. Source: linux/netfilter/ipset/ip_set.h.
 
-A message of thousands of members is written with one struct per member; reading takes whatever order the kernel has.
+A member is written with the attributes in the order in which the kernel lists them (mtype_data_list in net/netfilter/ipset/), so
+that what it lists can be compared byte for byte (`listed`); but reading takes any order.
 """
 
 import struct
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TypeAlias
 
 from policyd.compiled import Address, Network, PortPeers, Protocol
-from policyd.ipset.model import Member, SetType, Station
+from policyd.ipset.model import Member, SetType, Station, family_of
 from romana.netlink.wire import attribute, parse_attributes, text
 
-__all__ = ["A_DATA", "NESTED", "NET_BYTEORDER", "decode", "encode"]
+__all__ = ["A_DATA", "NESTED", "NET_BYTEORDER", "decode", "encode", "listed", "split"]
 
 NESTED, NET_BYTEORDER = 0x8000, 0x4000  # NLA_F_*, linux/netlink.h
 A_DATA = 7  # IPSET_ATTR_DATA
@@ -22,12 +24,13 @@ IPV4, IPV6 = 1, 2  # IPSET_ATTR_IPADDR_*
 # One attribute: length, type, value, padding to 4 bytes. Its ints are big-endian where it says NET_BYTEORDER.
 _IP4 = struct.pack("=HHHH", 12, IP | NESTED, 8, IPV4 | NET_BYTEORDER)
 _IP6 = struct.pack("=HHHH", 24, IP | NESTED, 20, IPV6 | NET_BYTEORDER)
+_LISTED = {4: struct.pack("=HH", 8, IPV4), 6: struct.pack("=HH", 20, IPV6)}
 _CIDR = struct.pack("=HH", 5, CIDR)
 _PORT = struct.pack("=HH", 6, PORT | NET_BYTEORDER)
 _PROTO = struct.pack("=HH", 5, PROTO)
 
 _NET = {4: struct.Struct(">4s8sI4sB3x"), 6: struct.Struct(">4s8s16s4sB3x")}
-_NET_PORT = {4: struct.Struct(">4s8sI4sB3x4sH2x4sB3x"), 6: struct.Struct(">4s8s16s4sB3x4sH2x4sB3x")}
+_NET_PORT = {4: struct.Struct(">4s8sI4sH2x4sB3x4sB3x"), 6: struct.Struct(">4s8s16s4sH2x4sB3x4sB3x")}
 
 
 def _nest(size: int) -> bytes:
@@ -43,17 +46,34 @@ def encode(member: Member) -> bytes:
     if isinstance(member, PortPeers):
         peer = member.peer
         return _NET_PORT[peer.version].pack(
-            _NET_PORT_HEAD[peer.version], *_ip(peer), _CIDR, peer.prefixlen, _PORT, member.port, _PROTO, member.protocol.value
+            _NET_PORT_HEAD[peer.version], *_ip(peer), _PORT, member.port, _CIDR, peer.prefixlen, _PROTO, member.protocol.value
         )
     if isinstance(member, Station):
-        return attribute(A_DATA | NESTED, _address(member.address) + attribute(IFACE, text(member.interface)))
+        length = attribute(CIDR, bytes([member.address.max_prefixlen]))
+        return attribute(A_DATA | NESTED, _address(member.address) + length + attribute(IFACE, text(member.interface)))
     return _NET[member.version].pack(_NET_HEAD[member.version], *_ip(member), _CIDR, member.prefixlen)
 
 
-def decode(kind: SetType, container: bytes) -> Iterator[Member]:
-    """The members in one IPSET_ATTR_ADT. Raises ValueError, KeyError or InvalidInput for one that we never put in."""
-    parse = _PARSERS[kind]
-    return (parse(parse_attributes(value)) for value in _values(container))
+def listed(member: Member) -> bytes:
+    """A member as the kernel lists it: without the flag of byte order, which it demands of us."""
+    data = encode(member)
+    return data[:8] + _LISTED[family_of(member)] + data[12:]
+
+
+def decode(kind: SetType, data: bytes) -> Member:
+    """The member in one IPSET_ATTR_DATA. Raises ValueError, KeyError or InvalidInput for one that we never put in."""
+    return _PARSERS[kind](parse_attributes(data[4:]))
+
+
+def split(container: bytes) -> Iterator[bytes]:
+    """The IPSET_ATTR_DATA in one IPSET_ATTR_ADT."""
+    offset = 0
+    while offset + 4 <= len(container):
+        end = offset + (int.from_bytes(container[offset : offset + 2], sys.byteorder) + 3 & ~3)
+        if end == offset:
+            return
+        yield container[offset:end]
+        offset = end
 
 
 def _ip(network: Network) -> tuple[bytes, int | bytes]:
@@ -64,16 +84,6 @@ def _ip(network: Network) -> tuple[bytes, int | bytes]:
 
 def _address(address: Address) -> bytes:
     return (_IP4 if address.version == 4 else _IP6) + address.packed
-
-
-def _values(blob: bytes) -> Iterator[bytes]:
-    offset = 0
-    while offset + 4 <= len(blob):
-        length = int(struct.unpack_from("=H", blob, offset)[0])
-        if length < 4:
-            return
-        yield blob[offset + 4 : offset + length]
-        offset += (length + 3) & ~3
 
 
 Found: TypeAlias = Mapping[int, bytes]

@@ -10,7 +10,8 @@ from typing import Self
 
 from policyd.ipset import wire
 from policyd.ipset.model import Family, Header, IpSet, Member, SetType, is_ours
-from romana.errors import FatalError, InvalidInput, Unavailable
+from policyd.ipset.reading import ReadSet
+from romana.errors import FatalError, Unavailable
 from romana.netlink.connection import NetlinkError
 from romana.netlink.nfnetlink import NetfilterConnection
 from romana.netlink.wire import Message
@@ -21,6 +22,8 @@ SPARE = "rom-spare"
 """Filled in the place of a set that cannot be repaired member by member, then swapped with it."""
 
 IPSET_ERR_BUSY = 4100  # linux/netfilter/ipset/ip_set.h: a rule uses the set
+
+_TYPES = frozenset(kind.value for kind in SetType)
 
 FAMILIES: tuple[Family, Family] = (4, 6)
 
@@ -48,14 +51,13 @@ class Sets:
             found = [wire.parse_header(reply) for reply in self._connection.dump(wire.list_headers())]
         return {header.name: header for header in found if header is not None and is_ours(header.name)}
 
-    def members(self, header: Header) -> frozenset[Member] | None:
-        """The members of a set; None when it is of another type than ours, or holds something that we never put in."""
-        try:
-            kind = SetType(header.type)
-            with _refusals():
-                return wire.parse_members(kind, self._connection.dump(wire.list_members(header.name, header.family)))
-        except (ValueError, KeyError, InvalidInput):
+    def read(self, header: Header) -> ReadSet | None:
+        """A set with its members; None when it is of no type of ours."""
+        if header.type not in _TYPES:
             return None
+        with _refusals():
+            replies = self._connection.dump(wire.list_members(header.name, header.family))
+        return ReadSet(header.name, SetType(header.type), header.family, wire.parse_members(replies))
 
     def create(self, wanted: IpSet, members: frozenset[Member]) -> None:
         """Make a set with these members; one that is there keeps what it has besides."""

@@ -7,7 +7,7 @@ the kernel stops at the first that it refuses and keeps what came before it.
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 
-from policyd.ipset.codec import A_DATA, NESTED, NET_BYTEORDER, decode, encode
+from policyd.ipset.codec import A_DATA, NESTED, NET_BYTEORDER, encode, split
 from policyd.ipset.model import Family, Header, IpSet, Member, SetType
 from romana.netlink.wire import CREATE, DUMP, Message, Reply, attribute, parse_attributes, text, u32
 
@@ -104,10 +104,10 @@ def parse_header(reply: Reply) -> Header | None:
     return Header(_text(found[A_SETNAME]), _text(found[A_TYPENAME]), family, _be32(counts[ELEMENTS]), _be32(counts[REFERENCES]))
 
 
-def parse_members(kind: SetType, replies: Sequence[Reply]) -> frozenset[Member]:
-    """The members in answers to `list_members`; a large set comes in several. Raises as `decode` does."""
+def parse_members(replies: Sequence[Reply]) -> frozenset[bytes]:
+    """The members in answers to `list_members`, undecoded; a large set comes in several."""
     containers = (parse_attributes(reply.payload[_NFGEN.size :]).get(A_ADT, b"") for reply in replies)
-    return frozenset(member for container in containers for member in decode(kind, container))
+    return frozenset(member for container in containers for member in split(container))
 
 
 def parse_revision(reply: Reply) -> int:

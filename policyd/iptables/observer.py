@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from policyd.ipset.kernel import FAMILIES, Sets
 from policyd.ipset.model import Family, Header, IpSet
+from policyd.ipset.reading import ReadSet, difference
 from policyd.iptables.blob import Info, TableState
 from policyd.iptables.frame import broken_frame
 from policyd.iptables.memory import RuleMemory, SetMemory
@@ -88,12 +89,9 @@ class Observer:
         if read_table(family).chains == state.chains:  # nobody changed them while they were printed
             self._known_rules.learn(family, state, {name: text for name, text in saved.items() if name in state.chains})
 
-    def _set(self, header: Header) -> IpSet | None:
+    def _set(self, header: Header) -> IpSet | ReadSet | None:
         known = self._known_sets.recall(header)
-        if known is not None:
-            return known
-        members = self._sets.members(header)
-        return None if members is None else header.with_members(members)
+        return known if known is not None else self._sets.read(header)
 
     def _drift_of_rules(self, family: Family) -> Iterator[str]:
         info = read_info(family)
@@ -112,7 +110,11 @@ class Observer:
     def _changed_sets(self, headers: Mapping[str, Header]) -> Iterator[str]:
         for name, header in headers.items():
             known = self._known_sets.recall(header)
-            if known is not None and self._sets.members(header) != known.members():
+            if known is None:
+                continue
+            present = self._sets.read(header)
+            found = None if present is None else difference(known, present)
+            if found is None or found.more or found.less:
                 self._known_sets.forget(name)
                 yield name
 

@@ -9,6 +9,7 @@ keep theirs as long as they are there, and connections are judged anew only when
 from dataclasses import dataclass, field
 
 from policyd.ipset.model import IpSet, Member
+from policyd.ipset.reading import Difference, difference
 from policyd.iptables.change import RuleChange
 from policyd.iptables.frame import broken_frame
 from policyd.iptables.narrowing import narrows, reuses
@@ -48,25 +49,24 @@ class Plan:
 
 def plan_family(desired: RuleSet, observed: Observed) -> Plan:
     """The steps from what is there to what should be; empty when there are none."""
-    gate = observed.members(desired.gate.name)
-    wanted = desired.gate.members()
-    pairs = [(found, observed.sets[found.name]) for found in desired.sets.values() if found.name in observed.sets]
-    changes = [(found, *_difference(found, present)) for found, present in pairs if present is not None]
-    replace = [SetChange(found, found.members()) for found, present in pairs if present is None]
-    gate_unknown = desired.gate.name in observed.sets and observed.sets[desired.gate.name] is None
-    if gate_unknown:
-        replace.append(SetChange(desired.gate, frozenset()))
-    create = [SetChange(found, found.members()) for name, found in desired.sets.items() if name not in observed.sets]
+    gate, wanted = observed.members(desired.gate.name), desired.gate.members()
+    found = {name: _compared(one, observed) for name, one in desired.sets.items() if name in observed.sets}
+    changes = [(desired.sets[name], change) for name, change in found.items() if change is not None]
+    replace = [SetChange(desired.sets[name], desired.sets[name].members()) for name, change in found.items() if change is None]
+    create = [SetChange(one, one.members()) for name, one in desired.sets.items() if name not in observed.sets]
     if desired.gate.name not in observed.sets:
         create.append(SetChange(desired.gate, frozenset()))
-    shrink = tuple(SetChange(found, less) for found, _, less in changes if less)
+    elif _compared(desired.gate, observed) is None:
+        replace.append(SetChange(desired.gate, frozenset()))
+        gate = frozenset()
+    shrink = tuple(SetChange(one, change.less) for one, change in changes if change.less)
     close, opened = gate - wanted, wanted - gate
     rules = _rules(desired, observed)
     return Plan(
         close=close,
         create=tuple(create),
         replace=tuple(replace),
-        grow=tuple(SetChange(found, more) for found, more, _ in changes if more),
+        grow=tuple(SetChange(one, change.more) for one, change in changes if change.more),
         rules=rules,
         shrink=shrink,
         destroy=tuple(sorted(name for name in observed.sets if name not in desired.sets and name != desired.gate.name)),
@@ -75,11 +75,9 @@ def plan_family(desired: RuleSet, observed: Observed) -> Plan:
     )
 
 
-def _difference(wanted: IpSet, present: IpSet) -> tuple[frozenset[Member], frozenset[Member]]:
-    if present.content is wanted.content:
-        return frozenset(), frozenset()
-    want, have = wanted.members(), present.members()
-    return want - have, have - want
+def _compared(wanted: IpSet, observed: Observed) -> Difference | None:
+    present = observed.sets[wanted.name]
+    return None if present is None else difference(wanted, present)
 
 
 def _rules(desired: RuleSet, observed: Observed) -> RuleChange:

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from policyd.compiled import PortPeers, Protocol
 from policyd.epoch import EPOCH_MAX, FIRST_EPOCH, epoch_in, epoch_of_mark, free_epoch, mark_text
-from policyd.ipset.codec import decode, encode
+from policyd.ipset.codec import decode, encode, listed, split
 from policyd.ipset.model import IpSet, Member, SetType, Station
+from policyd.ipset.reading import Difference, ReadSet, difference
 from policyd.ipset.wire import add, create
 from romana.errors import InvalidInput
 
@@ -26,8 +27,7 @@ stations = st.builds(Station, st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=
                  st.tuples(st.just(SetType.NET_IFACE), stations)))  # fmt: skip
 def test_member_read_back_is_the_one_written(case: tuple[SetType, Member]) -> None:
     kind, member = case
-    assert list(decode(kind, encode(member) * 2)) == [member, member]
-    assert len(encode(member)) % 4 == 0
+    assert [decode(kind, data) for data in split(encode(member) * 2)] == [member, member]
 
 
 def test_thousands_of_members_go_into_few_messages_none_of_them_too_long() -> None:
@@ -48,7 +48,7 @@ def test_member_with_flags_is_none_of_ours() -> None:
     flagged = encode(IPv4Network("10.0.0.0/8")) + struct.pack("=HH", 8, 0x4008) + struct.pack(">I", 4)
     longer = struct.pack("=H", len(flagged)) + flagged[2:]
     with pytest.raises(ValueError, match="nomatch"):
-        list(decode(SetType.NET, longer))
+        decode(SetType.NET, longer)
 
 
 def test_station_of_another_interface_is_none_of_ours() -> None:
@@ -75,3 +75,25 @@ def test_epoch_is_read_from_the_rule_that_stamps_it(epoch: int) -> None:
 )
 def test_mark_of_others_is_no_epoch(rule: str) -> None:
     assert epoch_in(rule) is None
+
+
+NETS = frozenset(IPv4Network(f"10.{number}.0.0/16") for number in range(4))
+WANTED = IpSet("rom-x", SetType.NET, 4, NETS)
+
+
+def read_as(*data: bytes, kind: SetType = SetType.NET) -> ReadSet:
+    return ReadSet("rom-x", kind, 4, frozenset(data))
+
+
+def test_set_as_read_differs_by_its_members_only() -> None:
+    stranger = IPv4Network("192.0.2.0/24")
+    half = sorted(NETS)[:2]
+    assert difference(WANTED, read_as(*map(listed, NETS))) == Difference(frozenset(), frozenset())
+    assert difference(WANTED, read_as(*map(encode, NETS))) == Difference(frozenset(), frozenset())  # another spelling
+    assert difference(WANTED, read_as(*map(listed, [*half, stranger]))) == Difference(NETS - {*half}, frozenset({stranger}))
+
+
+def test_set_of_another_type_or_with_strange_members_is_made_anew() -> None:
+    assert difference(WANTED, read_as(kind=SetType.NET_PORT)) is None
+    assert difference(WANTED, read_as(listed(IPv4Network("10.0.0.0/8"))[:12])) is None
+    assert difference(WANTED, IpSet("rom-x", SetType.NET, 6, ())) is None
