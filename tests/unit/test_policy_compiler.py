@@ -168,11 +168,13 @@ def test_named_ports_of_ingress_are_those_of_the_isolated_pod_and_part_of_its_gr
         [pod("a", http=8080), pod("b", http=8081), pod("c", http=8080)],
         [endpoint("a", 2), endpoint("b", 3), endpoint("c", 4)],
     )
-    found = compiled(policy("p", ingress=[rule]), pods=pods, endpoints=endpoints)
+    types = ["Ingress", "Egress"]
+    found = compiled(policy("p", policyTypes=types, ingress=[rule]), pods=pods, endpoints=endpoints)
+    assert len({one.egress for one in found.pods}) == 1
     groups = {group.id: {one.port for one in group.port_peers} for group in found.groups}
     named = {one.interface: groups[one.ingress or ""] for one in found.pods}
     assert named == {"roma": {8080}, "romb": {8081}, "romc": {8080}, "romw": set()}
-    assert len(groups) == 3
+    assert len(groups) == 3 + 1
 
 
 def test_named_ports_of_egress_are_those_of_each_peer() -> None:
@@ -209,6 +211,17 @@ def test_group_is_not_compiled_again_while_nothing_of_it_changed() -> None:
     assert work.compile().groups[0].peers == nets("10.0.0.10/32")
     index.put_policy(policy("p", ingress=[]))
     assert work.compile().groups[0] == Group(first.groups[0].id, Direction.INGRESS)
+
+
+def test_peer_that_renames_its_ports_is_compiled_again() -> None:
+    rule = {"to": [{"podSelector": {"matchLabels": {"app": "db"}}}], "ports": [{"port": "http"}]}
+    pods, endpoints = [pod("w"), pod("d", "db", 1)], [endpoint("w", 1), endpoint("d", 2)]
+    spec = {"policyTypes": ["Egress"], "egress": [rule]}
+    index = SelectionIndex.of(Cluster.of([], pods, endpoints, [policy("p", **spec)]))
+    work = Compiler(index, "n1")
+    work.compile()
+    index.put_pod(pod("d", "db", 7))
+    assert work.compile().groups[0].port_peers == {PortPeers(IPv4Network("10.0.0.2/32"), TCP, 7)}
 
 
 def test_what_no_group_needs_any_longer_is_forgotten() -> None:
