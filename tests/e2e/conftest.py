@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.policy_world import Stage, stage
+from tests.e2e.policy_guard import guard
+from tests.e2e.policy_world import Stage, World, stage
 
 ROMANA = str(Path(sys.executable).parent / "romana")
 
@@ -108,3 +109,10 @@ def live(lab: Lab) -> Iterator[Stage]:
     """The process's lab, to be brought to what cases of policy say; its pods stay for the module's tests."""
     with stage(lab.name) as made:
         yield made
+
+
+@pytest.fixture
+def guarded(live: Stage) -> World:
+    """The scene of tests.e2e.policy_guard in it."""
+    live.run(guard(live.world))
+    return live.world
