@@ -69,11 +69,12 @@ class ForwardRule:
 
 @dataclass(frozen=True, slots=True)
 class TableState:
-    """The chains that bear our names, by digest, FORWARD, and its policy."""
+    """The chains that bear our names, by digest, FORWARD, its policy, and the outline that the table had."""
 
     chains: Mapping[str, bytes] = field(default_factory=dict)
     forward: tuple[ForwardRule, ...] = ()
     policy: str = "ACCEPT"
+    info: Info | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ def parse_table(family: Family, info: Info, entries: bytes) -> TableState:
         _digests(layout, entries, found, heads),
         tuple(_forward_rule(layout, entries, entry, heads) for entry in forward),
         _target(entries, policy, heads),
+        info,
     )
 
 

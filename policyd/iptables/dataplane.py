@@ -97,10 +97,10 @@ class IptablesDataplane:
         return Applied(changed, bump, tuple(_problems(compiled, self._observer.made(desired))))
 
     def verify(self, *, full: bool = False) -> tuple[str, ...]:
-        """What is not as the last apply left it; then apply again. Without `full` it takes milliseconds at any size.
+        """What is not as the last apply left it; then apply again. Without `full` it takes microseconds at any size.
 
-        A full look reads every rule of ours and every set: the short one does not see an exchange of rules of equal size, nor of
-        a set's members.
+        Every tenth look, and the first after an apply, is at the sets too. A full look reads every rule of ours and every set:
+        the others do not see an exchange of rules of equal size, nor of a set's members.
         """
         return tuple(self._observer.drift(full=full))
 
