@@ -56,11 +56,9 @@ class Observer:
         for family in self.families:
             if self._states[family].info != read_info(family):
                 self._states[family] = read_table(family)
-            self._infos.pop(family, None)
-            if not any(self._differences(family, self._states[family])):
-                self._infos[family] = self._states[
-                    family
-                ].info  # else somebody was at it since our commit: the next look finds it
+            state = self._states[family]
+            # When somebody was at it since our commit, the next look must find it.
+            self._infos[family] = None if any(self._differences(family, state)) else state.info
         return dict(self._states)
 
     def forget_sets(self, *names: str) -> None:
