@@ -25,6 +25,7 @@ from policyd.iptables.render import ACCEPTED, RuleSet, render, stamped
 from policyd.iptables.rule import Chains
 from policyd.iptables.stepping import crossed_groups, stepping_stone
 from policyd.iptables.tables import XTABLES_LOCK, LegacyTables
+from policyd.nftchains import dropping_chains
 from romana.errors import Exhausted
 
 __all__ = ["IptablesDataplane"]
@@ -42,6 +43,7 @@ class IptablesDataplane:
         self._taken: set[int] = set()
         self._used: set[Address] | None = None
         self._bump_due = False
+        self._elsewhere: tuple[str, ...] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +96,9 @@ class IptablesDataplane:
             except BaseException:
                 self._observer.forget_sets()
                 raise
-        return Applied(changed, bump, tuple(_problems(compiled, self._observer.made(desired))))
+        if self._elsewhere is None:
+            self._elsewhere = dropping_chains()
+        return Applied(changed, bump, tuple(_problems(compiled, self._observer.made(desired), self._elsewhere)))
 
     def verify(self, *, full: bool = False) -> tuple[str, ...]:
         """What is not as the last apply left it; then apply again. Without `full` it takes microseconds at any size.
@@ -102,6 +106,8 @@ class IptablesDataplane:
         Every tenth look, and the first after an apply, is at the sets too. A full look reads every rule of ours and every set:
         the others do not see an exchange of rules of equal size, nor of a set's members.
         """
+        if full:
+            self._elsewhere = None  # the next apply looks again
         return tuple(self._observer.drift(full=full))
 
     def _render(self, compiled: Compiled) -> Mapping[Family, RuleSet]:
@@ -192,7 +198,10 @@ def _plans(desired: Mapping[Family, RuleSet], observed: Mapping[Family, Observed
     return {family: plan_family(rules, observed[family]) for family, rules in desired.items()}
 
 
-def _problems(compiled: Compiled, states: Mapping[Family, TableState]) -> Iterator[Problem]:
+def _problems(compiled: Compiled, states: Mapping[Family, TableState], elsewhere: Iterable[str]) -> Iterator[Problem]:
+    for chain in elsewhere:
+        told = f"nftables' chain {chain} drops what it does not accept, traffic of pods too unless it accepts -i and -o rom+"
+        yield Problem("policy-forward-dropped", told)
     for family in FAMILIES:
         if family in states:
             yield from (Problem("policy-forward-rules", f"IPv{family}: {words}") for words in warnings(states[family].forward))

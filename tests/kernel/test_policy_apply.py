@@ -1,5 +1,6 @@
 """What the data plane leaves in the kernel: idempotent, repaired, foreign rules untouched, one size whatever the policies."""
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
@@ -181,6 +182,19 @@ def test_rules_of_others_that_spoil_traffic_of_pods_are_told(node: Node) -> None
     assert [problem.message for problem in told] == [
         "IPv4: rule 5 of FORWARD (DROP) stands behind our ACCEPTs and never meets traffic of pods"
     ]
+
+
+def test_nftables_chain_that_drops_what_it_does_not_accept_is_told(node: Node) -> None:
+    """Our ACCEPTs stand in the legacy tables, and a packet passes both."""
+    if shutil.which("iptables-nft") is None:
+        pytest.skip("no iptables-nft: Debian's package iptables brings it")
+    node.run("iptables-nft", "-P", "FORWARD", "DROP")
+    (told,) = node.apply([node["a"].pod()]).problems
+    assert told.code == "policy-forward-dropped"
+    assert "ip filter FORWARD" in told.message
+    node.run("iptables-nft", "-P", "FORWARD", "ACCEPT")
+    assert not node.verify(full=True)
+    assert node.apply([node["a"].pod()]).problems == ()
 
 
 def test_number_of_rules_and_sets_is_the_same_with_10_and_with_1000_policies(node: Node) -> None:
