@@ -13,7 +13,9 @@ import pytest
 from romana.lab import namespaces
 from romana.lab.plan import plan_lab
 from romana.lab.probe import socket_in
-from tests.e2e.conftest import ROMANA, run, take_down
+from romana.lab.processes import keepers
+from tests.e2e.conftest import ROMANA, bring_up, run, take_down
+from tests.e2e.test_lab import wait_for_new_pid
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
@@ -128,3 +130,31 @@ def test_lab_up_works_after_one_killed_at_any_moment() -> None:
     finally:
         take_down(name)
     assert not list(Path("/run/netns").glob(f"{name}-*"))
+
+
+def test_a_guard_that_died_is_reported_and_replaced_and_two_supervisors_never_keep_the_same_lab() -> None:
+    name = f"g{os.getpid()}"
+    try:
+        before = bring_up(name, "--nodes", "1")
+        for _ in range(2):
+            os.kill(before.status()["control"]["pids"]["guard"], signal.SIGKILL)
+            status = run([ROMANA, "lab", "status", "--name", name, "-o", "json"])
+            assert (status.code, status.json["not_running"]) == (1, ["guard"])
+            again = bring_up(name, "--nodes", "1")
+            assert again.status()["not_running"] == []
+            assert again.up["nodes"] == before.up["nodes"]
+        agent = before.up["nodes"][0]["pids"]["agent"]
+        os.kill(agent, signal.SIGKILL)
+        wait_for_new_pid(before, ("nodes", "node-1", "pids", "agent"), agent)
+        assert before.romana("status", "--wait").code == 0
+        assert len(_processes_in(f"{name}-node-1", "romana-agent")) == 1
+        assert len(keepers(name)) == 4  # three supervisors, of which the first works, and the last guard
+    finally:
+        take_down(name)
+    assert keepers(name) == []
+    assert not Path("/run/romana-lab", name).exists()
+
+
+def _processes_in(netns: str, program: str) -> list[str]:
+    pids = run(["ip", "netns", "pids", netns]).out.split()
+    return [pid for pid in pids if program in Path(f"/proc/{pid}/cmdline").read_text()]
