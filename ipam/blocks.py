@@ -114,6 +114,11 @@ class GroupBlocks:
         """How many blocks are in somebody's hands. O(runs)."""
         return sum(self.ends) - sum(self.starts)
 
+    @property
+    def free(self) -> int:
+        """How many blocks nobody has. O(runs)."""
+        return self.total - self.taken
+
     def lowest_free(self) -> Network | None:
         """The lowest block that nobody has."""
         number = self.ends[0] if self.starts[:1] == (0,) else 0

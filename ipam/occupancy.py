@@ -83,6 +83,11 @@ class Occupancy:
         owned = self._owned.get((node.uid, placement.network), ())
         return Holdings(node.name, group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
 
+    def has_block(self, uid: str, placement: Placement) -> bool:
+        """Whether this incarnation of a node owns a block where it stands."""
+        low, high = int(placement.cidr.network_address), int(placement.cidr.broadcast_address)
+        return any(low <= start <= high for start, _ in self._owned.get((uid, placement.network), ()))
+
     def owned(self, uid: str) -> Iterator[tuple[str, Block]]:
         """Network and block of everything that this incarnation of a node owns."""
         for (owner, network), blocks in self._owned.items():

@@ -165,6 +165,16 @@ async def test_blocks_of_nodes_are_claimed_ahead_and_shown(store: Store) -> None
         assert [block.cidr for block in (await run.node("a1")).blocks] == ["10.42.0.0/29", "10.42.0.8/29"]
 
 
+async def test_nodes_of_a_group_that_have_no_block_are_counted(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(flat("10.40.0.0/28", 30))
+        for number in range(1, 6):
+            await run.add_node(f"n{number}")
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 4 and not run.ipamd.state.uneven)
+        assert run.ipamd.state.bare_nodes("pods", "pods") == 1
+        assert sorted([len((await run.node(f"n{number}")).blocks) for number in range(1, 6)]) == [0, 1, 1, 1, 1]
+
+
 async def test_add_node_is_idempotent_and_makes_a_uid_when_none_is_given(store: Store) -> None:
     async with running(store) as run:
         await run.apply(flat())
