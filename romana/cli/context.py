@@ -1,6 +1,8 @@
 """What every command needs: the configuration, a client of ipamd, the store, and errors as exit codes."""
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from enum import IntEnum
@@ -61,8 +63,27 @@ async def store() -> AsyncIterator[Store]:
 
 
 def run(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Run one command's work to its end."""
-    return asyncio.run(work)
+    """Run one command's work to its end; SIGTERM and SIGHUP cancel it as SIGINT does, so that it undoes what it has to."""
+    received: list[int] = []
+    try:
+        return asyncio.run(_until_signalled(work, received))
+    except asyncio.CancelledError:
+        if received:
+            sys.exit(128 + received[0])  # as a shell reports a death by signal
+        raise
+
+
+async def _until_signalled(work: Coroutine[Any, Any, Answer], received: list[int]) -> Answer:
+    task = asyncio.ensure_future(work)
+
+    def stop(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    return await task
 
 
 def exit_code(err: RomanaError) -> Exit:

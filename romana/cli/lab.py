@@ -120,7 +120,7 @@ def pod_add(
     spec = load(lab)
     place = node or least_used_node(spec, [record.node for record in records(spec)])
     ports = tuple(parse_port(text) for text in port or [])
-    pod = run(add_pod(spec, PodObject(namespace, name, parse_labels(label or []), ports, place)))
+    pod = run(add_pod(spec, PodObject(namespace, name, parse_labels(label or []), ports, place), say))
     if output is Output.JSON:
         print_json(describe_pod(pod))
     else:

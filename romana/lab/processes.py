@@ -121,7 +121,16 @@ def keepers(name: str) -> list[Running]:
 def stop_keepers(name: str) -> None:
     """End all guards and supervisors of a lab; afterwards nobody starts anything of it again."""
     while running := [process for process in keepers(name) if process.alive]:
+        for process in running:
+            _end_group(process)
         _stop(running)
+
+
+def _end_group(leader: Running) -> None:
+    """A guard leads a group (setsid(2)): a supervisor that it has just forked, and that no list shows by its name yet, is in it."""
+    with contextlib.suppress(ProcessLookupError):
+        if leader.alive and os.getpgid(leader.pid) == leader.pid:
+            os.killpg(leader.pid, signal.SIGTERM)
 
 
 def _stop(running: Sequence[Running]) -> None:

@@ -2,8 +2,8 @@
 
 Each process is watched by its pidfd (man 2 pidfd_open), so that a supervisor that was itself killed adopts what outlived it
 instead of starting everything twice. A process that dies young is restarted with a pause that doubles up to 5 s.
-Of several supervisors one works, the holder of a lock, and the others wait for its end: `lab up` starts a guard where none is left,
-also beside a supervisor that outlived its guard.
+Of several supervisors one works, the holder of a lock, and the others wait for its end: `lab up` starts a guard where none is
+left, also beside a supervisor that outlived its guard.
 """
 
 import asyncio
