@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from romana.config import Config, load
-from romana.errors import ConfigError, InvalidInput, NotFound, Refused, RomanaError
+from romana.errors import ConfigError, InvalidInput, NotFound, Refused, RomanaError, UsageError
 from romana.rpc.client import Client
 from romana.store.api import Store
 from romana.store.opening import open_store
@@ -88,7 +88,7 @@ async def _until_signalled(work: Coroutine[Any, Any, Answer], received: list[int
 
 def exit_code(err: RomanaError) -> Exit:
     """The exit code that tells a script what to do about an error."""
-    if isinstance(err, ConfigError):
+    if isinstance(err, (ConfigError, UsageError)):
         return Exit.USAGE
     if isinstance(err, NotFound):
         return Exit.FOUND

@@ -6,7 +6,7 @@ import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table
-from romana.errors import InvalidInput
+from romana.lab.plan import parse_labels
 from romana.v1.node_pb2 import (
     AddNodeRequest,
     AddNodeResponse,
@@ -18,7 +18,7 @@ from romana.v1.node_pb2 import (
 from romana.v1.store_pb2 import Node, NodeState
 from romana.v1.topology_pb2_grpc import TopologyStub
 
-__all__ = ["app", "list_all", "parse_labels"]
+__all__ = ["app", "list_all"]
 
 app = typer.Typer(help="Nodes: add them, list them, show one with its blocks.", no_args_is_help=True)
 
@@ -69,14 +69,6 @@ async def list_all() -> ListNodesResponse:
         return await client.call(
             lambda channel, left: TopologyStub(channel).ListNodes(ListNodesRequest(), timeout=left), CALL_TIMEOUT_S
         )
-
-
-def parse_labels(pairs: list[str]) -> dict[str, str]:
-    """`k=v` pairs as labels; raises InvalidInput for a pair without `=`."""
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise InvalidInput(f"--label {wrong[0]!r} is not KEY=VALUE")
-    return dict(pair.split("=", 1) for pair in pairs)
 
 
 async def _get(name: str) -> GetNodeResponse:

@@ -127,7 +127,7 @@ def stop_keepers(name: str) -> None:
 
 
 def _end_group(leader: Running) -> None:
-    """A guard leads a group (setsid(2)): a supervisor that it has just forked, and that no list shows by its name yet, is in it."""
+    """A guard leads a group (setsid(2)): a supervisor just forked, that no list shows by its name yet, is in it."""
     with contextlib.suppress(ProcessLookupError):
         if leader.alive and os.getpgid(leader.pid) == leader.pid:
             os.killpg(leader.pid, signal.SIGTERM)
