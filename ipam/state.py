@@ -91,8 +91,9 @@ class State:
                 row = table.rows.get(write.key)
                 created = row.create_revision if row else revision
                 table.put(KeyValue(write.key, write.value, created, revision, version=1))
-            else:
-                table.remove(write.key, revision)
+                continue
+            for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
+                table.remove(key, revision)
         self._writing = False
 
     def learn(self, reads: Sequence[Get], result: TxnResult) -> dict[str, KeyValue | None]:
