@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, ipamd, run
-from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table
+from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json, print_table
 from romana.lab.plan import parse_labels
 from romana.v1.node_pb2 import (
     AddNodeRequest,
@@ -83,6 +83,6 @@ async def _add(request: AddNodeRequest) -> AddNodeResponse:
 
 
 def _row(node: Node) -> tuple[object, ...]:
-    state = NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
+    state = enum_word(NodeState.DESCRIPTOR, NodeState.Name(node.state))
     groups = " ".join(f"{place.group_path}:{place.group_cidr}" for place in node.placements) or "none"
     return node.name, " ".join(node.addresses), state, groups, ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))
