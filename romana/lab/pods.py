@@ -6,8 +6,7 @@ A record `<run>/pods/<namespace>/<pod>.json` is written before the pod's namespa
 import json
 import secrets
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from romana.lab.progress import Say, Steps, to_the_end
 from romana.lab.spec import LabSpec
 from romana.objects.manifest import PodObject, check_pod
 from romana.objects.pods import apply_pod, delete_pod, ensure_namespace
-from romana.store.api import Store
 from romana.store.opening import open_store
 
 __all__ = ["PodRecord", "add_pod", "call_cni", "delete", "find_pod", "records"]
@@ -90,10 +88,13 @@ async def add_pod(lab: LabSpec, wanted: PodObject, say: Say = lambda _: None) ->
 async def _make(lab: LabSpec, pod: PodRecord, wanted: PodObject, undo: list[Undo], steps: Steps) -> dict[str, Any]:
     """The steps of `add_pod`; each puts what takes it back into `undo` before it begins."""
     steps.doing("etcd")
-    async with _store(lab, STORE_TIMEOUT_S) as store:
+    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
+    try:
         undo.append((f"Pod object {pod.namespace}/{pod.name}", lambda: _delete_object(lab, pod, UNDO_TIMEOUT_S)))
         await ensure_namespace(store, wanted.namespace)
         stored, _ = await apply_pod(store, wanted)
+    finally:
+        await store.close()
     undo.append((f"network namespace {pod.netns_name}", lambda: to_the_end(namespaces.remove, [pod.netns_name])))
     await to_the_end(namespaces.ensure_netns, pod.netns_name)
     undo.append((f"attachment of {pod.container_id}", lambda: call_cni(lab, pod, "DEL", stored.uid)))
@@ -159,15 +160,9 @@ def _execute(command: Sequence[str], environ: Mapping[str, str], stdin: str, wha
 
 
 async def _delete_object(lab: LabSpec, pod: PodRecord, timeout_s: float) -> None:
-    async with _store(lab, timeout_s) as store:
-        await delete_pod(store, pod.namespace, pod.name)
-
-
-@asynccontextmanager
-async def _store(lab: LabSpec, timeout_s: float) -> AsyncIterator[Store]:
     store = await open_store([lab.etcd_endpoint], timeout_s=timeout_s)
     try:
-        yield store
+        await delete_pod(store, pod.namespace, pod.name)
     finally:
         await store.close()
 
