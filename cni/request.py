@@ -9,6 +9,10 @@ from romana.names import is_object_name
 
 __all__ = ["STARTED", "AttachmentId", "PodId", "Request"]
 
+NAME_MAX = (
+    255  # what must work at least (reference of runtimes: 64 hex digits); also the longest name of a file, which keys become
+)
+
 REQUIRED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
     "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
@@ -20,6 +24,10 @@ STARTED = "ROMANA_STARTED_NS"
 """When the shim started, by the machine's monotonic clock: an ADD that started before its DEL must not finish after it."""
 
 IFNAME_MAX = 15  # IFNAMSIZ less the NUL, linux/if.h
+IFNAMES_TAKEN = frozenset({".", "..", "all", "default"})
+"""The kernel takes no interface of these names: they are folders of /proc/sys/net/ipv4/conf. A % would be a pattern (`eth%d`)."""
+
+UID_MAX = 63  # a UUID has 36, the hash of a static pod 32
 
 KNOWN_ARGS = frozenset(
     {"IgnoreUnknown", "IP", "MAC", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"}
@@ -109,7 +117,10 @@ def _pod(args: Mapping[str, str]) -> PodId | None:
     for key, value in (("K8S_POD_NAMESPACE", namespace), ("K8S_POD_NAME", name)):
         if not is_object_name(value):
             raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: {key} is {value!r}; must be a DNS name in lower case (RFC 1123)")
-    return PodId(namespace, name, args.get("K8S_POD_UID", ""))
+    uid = args.get("K8S_POD_UID", "")
+    if len(uid) > UID_MAX or not uid.isascii() or not uid.isprintable():
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: K8S_POD_UID is {uid!r}; must be at most {UID_MAX} printable characters")
+    return PodId(namespace, name, uid)
 
 
 def _check_present(command: str, environ: Mapping[str, str]) -> None:
@@ -120,8 +131,9 @@ def _check_present(command: str, environ: Mapping[str, str]) -> None:
 
 def _container_id(environ: Mapping[str, str]) -> str:
     container_id = environ["CNI_CONTAINERID"]
-    if not NAME_PATTERN.fullmatch(container_id):
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID is {container_id!r}; must match {NAME_PATTERN.pattern}")
+    if len(container_id) > NAME_MAX or not NAME_PATTERN.fullmatch(container_id):
+        rule = f"{NAME_PATTERN.pattern}, at most {NAME_MAX} characters"
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID is {container_id!r}; must match {rule}")
     return container_id
 
 
@@ -129,11 +141,11 @@ def _ifname(environ: Mapping[str, str]) -> str:
     ifname = environ["CNI_IFNAME"]
     wrong = (
         len(ifname.encode("utf-8", "surrogateescape")) > IFNAME_MAX
-        or ifname in {".", ".."}
-        or any(char in "/:" or char.isspace() for char in ifname)
+        or ifname in IFNAMES_TAKEN
+        or any(char in "/:%" or char.isspace() for char in ifname)
     )
     if wrong:
-        rule = f"at most {IFNAME_MAX} bytes, not . or .., without / : and white space"
+        rule = f"at most {IFNAME_MAX} bytes, without / : % and white space, and none of {', '.join(sorted(IFNAMES_TAKEN))}"
         raise CniError(INVALID_ENVIRONMENT, f"CNI_IFNAME is {ifname!r}; must be {rule}")
     return ifname
 

@@ -22,6 +22,7 @@ REQUIRED = {
 
 DEADLINE_S = 110  # kubelet kills a call after 120 s
 CONNECT_S = {b"ADD": 30.0, b"CHECK": 10.0, b"DEL": 10.0}
+ANSWER_S = {b"ADD": 100, b"CHECK": 40, b"DEL": 40}  # from connecting on; a DEL comes again, so it need not wait for long
 CONNECT_PAUSE_S = 0.05
 DEFAULT_SOCKET = b"/run/romana/agent.sock"
 
@@ -49,10 +50,10 @@ def main() -> int:
         write(2, b"romana: CNI plugin of a routed pod network; versions " + ", ".join(VERSIONS).encode() + b"\n")
         return 0
     if command == b"VERSION":
-        print_version(read_all(0))
-        return 0
+        return 0 if print_version(read_all(0)) else 1
+    stdin = read_all(0)  # before the first check: an error carries the configuration's version
     check_environment(command, environ)
-    return call_agent(command, environ, read_all(0))
+    return call_agent(command, environ, stdin)
 
 
 def check_environment(command: bytes, environ: dict[bytes, bytes]) -> None:
@@ -62,6 +63,11 @@ def check_environment(command: bytes, environ: dict[bytes, bytes]) -> None:
     missing = [shown(name) for name in REQUIRED[command] if not environ.get(name)]
     if missing:
         raise Failed(INVALID_ENVIRONMENT, "required env variables [" + ",".join(missing) + "] missing")
+    for name in REQUIRED[command]:
+        try:
+            environ[name].decode()
+        except UnicodeDecodeError as err:
+            raise Failed(INVALID_ENVIRONMENT, shown(name) + " is " + shown(environ[name]) + "; must be UTF-8") from err
 
 
 def call_agent(command: bytes, environ: dict[bytes, bytes], stdin: bytes) -> int:
@@ -72,13 +78,14 @@ def call_agent(command: bytes, environ: dict[bytes, bytes], stdin: bytes) -> int
     block = b"\0".join(variables)
     request = b"ROM1" + len(block).to_bytes(4, "big") + len(stdin).to_bytes(4, "big") + block + stdin
     status, stdout = exchange(command, socket_path(), request, netns)
-    write(1, stdout)
-    return status
+    # A runtime that cannot read the result must not take the call for done: it will DEL what it knows nothing of.
+    return status if write(1, stdout) else 1
 
 
 def exchange(command: bytes, path: bytes, request: bytes, netns: int | None) -> tuple[int, bytes]:
     """The agent's exit status and output. A DEL whose agent dies is asked again: it is safe to repeat."""
     give_up = time.monotonic() + CONNECT_S[command]
+    set_alarm(min(ANSWER_S[command], DEADLINE_S))
     while True:
         connection = connect(path, give_up)
         try:
@@ -164,10 +171,10 @@ def socket_path() -> bytes:
     return line or DEFAULT_SOCKET
 
 
-def print_version(stdin: bytes) -> None:
-    """Answer VERSION: it needs no agent, and whatever stands on standard input."""
+def print_version(stdin: bytes) -> bool:
+    """Answer VERSION: it needs no agent, and whatever stands on standard input. False when nobody could read it."""
     listed = ",".join('"' + version + '"' for version in VERSIONS)
-    write(1, ('{"cniVersion":' + quoted(asked_version(stdin)) + ',"supportedVersions":[' + listed + "]}\n").encode())
+    return write(1, ('{"cniVersion":' + quoted(asked_version(stdin)) + ',"supportedVersions":[' + listed + "]}\n").encode())
 
 
 def asked_version(stdin: bytes) -> str:
@@ -238,41 +245,45 @@ def read_all(fd: int) -> bytes:
     return STDIN[-1]
 
 
-def write(fd: int, blob: bytes) -> None:
-    """Write all of it; whoever closed the other end does not want to know."""
+def write(fd: int, blob: bytes) -> bool:
+    """Write all of it; False when the other end is closed or full."""
+    if blob and fd in CLOSED:
+        return False
     try:
         while blob:
             blob = blob[posix.write(fd, blob) :]
     except OSError:
-        pass
+        return False
+    return True
 
 
 def fill_standard_descriptors() -> None:
     """Open what is closed of 0, 1 and 2, so that no descriptor of ours takes its place."""
-    while posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC) <= 2:
-        pass
+    while (fd := posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)) <= 2:
+        CLOSED.append(fd)
 
 
-def set_alarm() -> None:
-    """Bound everything: whatever blocks is left with Failed when the time is over."""
+def set_alarm(limit_s: int) -> None:
+    """Bound everything from now on: whatever blocks is left with Failed when the time is over."""
 
     def ring(_number: int, _frame: object) -> None:
-        raise Failed(TRY_AGAIN, f"no answer within {DEADLINE_S} s", "try again later")
+        raise Failed(TRY_AGAIN, f"no answer within {limit_s} s", "try again later")
 
     _signal.signal(_signal.SIGALRM, ring)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])
-    _signal.alarm(DEADLINE_S)
+    _signal.alarm(limit_s)
 
 
 STARTED_NS = time.monotonic_ns()
 STDIN: list[bytes] = []
+CLOSED: list[int] = []
 
 
 def run() -> int:
     """The whole call, whatever happens; returns the exit status."""
     try:
         fill_standard_descriptors()
-        set_alarm()
+        set_alarm(DEADLINE_S)
         return main()
     except Failed as err:
         return failed(err, STDIN[-1] if STDIN else b"")

@@ -18,7 +18,18 @@ from ipam.blocks import Block, GroupBlocks
 from romana.errors import Exhausted, InvalidInput
 from romana.keys import Address, Network
 
-__all__ = ["Counts", "Holdings", "Pick", "PickKind", "after", "choose", "counts", "next_block", "wants_next_block"]
+__all__ = [
+    "Counts",
+    "Holdings",
+    "Pick",
+    "PickKind",
+    "after",
+    "choose",
+    "counts",
+    "leaves_reserve",
+    "next_block",
+    "wants_next_block",
+]
 
 
 class PickKind(Enum):
@@ -167,6 +178,14 @@ def wants_next_block(holdings: Holdings, now_s: float) -> bool:
     return 4 * usable <= usable + tally.held + tally.cooling
 
 
+def leaves_reserve(holdings: Holdings, bare_nodes: int) -> bool:
+    """Whether a block claimed ahead leaves the group one for each of its nodes that have none yet; the first one always may be.
+
+    Else a node at three quarters would take the last block, and another of its group could start no pod at all.
+    """
+    return not holdings.blocks or holdings.group.free > bare_nodes
+
+
 def next_block(holdings: Holdings, now_s: float) -> Network | None:
-    """The block to claim ahead now, or None."""
+    """The block to claim ahead now, or None; `leaves_reserve` has a word, too."""
     return holdings.group.lowest_free() if wants_next_block(holdings, now_s) else None

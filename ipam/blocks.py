@@ -12,7 +12,7 @@ from ipam.topology.carving import Prefix, subprefix
 from romana.errors import InvalidInput
 from romana.keys import Address, Network
 
-__all__ = ["Block", "Cooling", "GroupBlocks", "group_blocks"]
+__all__ = ["Block", "Cooling", "GroupBlocks", "group_blocks", "recounted"]
 
 _NOT_COOLING: Final = ()
 
@@ -114,6 +114,11 @@ class GroupBlocks:
         """How many blocks are in somebody's hands. O(runs)."""
         return sum(self.ends) - sum(self.starts)
 
+    @property
+    def free(self) -> int:
+        """How many blocks nobody has. O(runs)."""
+        return self.total - self.taken
+
     def lowest_free(self) -> Network | None:
         """The lowest block that nobody has."""
         number = self.ends[0] if self.starts[:1] == (0,) else 0
@@ -167,7 +172,11 @@ class GroupBlocks:
 
 def group_blocks(prefix: Prefix, taken: Iterable[Network] = ()) -> GroupBlocks:
     """A leaf's blocks, with those taken that are in somebody's hands. O(n log n) for n taken blocks."""
-    group = GroupBlocks(prefix.network, prefix.path, prefix.name, prefix.cidr, prefix.block_mask)
+    return recounted(GroupBlocks(prefix.network, prefix.path, prefix.name, prefix.cidr, prefix.block_mask), taken)
+
+
+def recounted(group: GroupBlocks, taken: Iterable[Network]) -> GroupBlocks:
+    """The group with exactly these blocks taken, of any size. O(n log n)."""
     starts: list[int] = []
     ends: list[int] = []
     for start, end in sorted(map(group.numbers, taken)):

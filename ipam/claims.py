@@ -6,7 +6,7 @@ from collections.abc import Callable
 from weakref import WeakValueDictionary
 
 from ipam import transactions
-from ipam.allocator import Holdings, PickKind, choose, next_block
+from ipam.allocator import Holdings, PickKind, choose, leaves_reserve, next_block
 from ipam.commit import Committer, Txn
 from ipam.reads import Reader
 from ipam.records import BlockRecord
@@ -45,8 +45,11 @@ class Claims:
         await self._claim(node, network, self._needed)
 
     async def claim_ahead(self, node: str, network: str) -> None:
-        """Claim a block if the node has none, or when three quarters of its own are used; errors as `claim_now`."""
-        await self._claim(node, network, lambda holdings: next_block(holdings, self._clock()))
+        """Claim a block if the node has none, or when three quarters of its own are used and the group can spare one.
+
+        Errors as `claim_now`.
+        """
+        await self._claim(node, network, self._ahead)
 
     async def wait(self, network: str) -> bool:
         """Wait for the claims of this network that are under way, whose blocks count as taken; False when there are none."""
@@ -106,6 +109,12 @@ class Claims:
         else:
             self._state.learn(txn.reads, result)
         return result.succeeded
+
+    def _ahead(self, holdings: Holdings) -> Network | None:
+        cidr = next_block(holdings, self._clock())
+        if cidr is None or not leaves_reserve(holdings, self._state.bare_nodes(holdings.group.network, holdings.group.path)):
+            return None
+        return cidr
 
     def _needed(self, holdings: Holdings) -> Network | None:
         pick = choose(holdings, self._clock())

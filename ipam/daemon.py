@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ipam.server import Ipamd
 from romana import config, logs
-from romana.errors import ConfigError, FatalError
+from romana.errors import ConfigError, FatalError, InvalidInput
 from romana.rpc.server import check_listen
 from romana.store.etcd import EtcdStore
 
@@ -52,9 +52,16 @@ async def _run(settings: config.Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    store = EtcdStore(settings.etcd.endpoints, settings.etcd.prefix)
+    store = _store(settings.etcd)
     ipamd = Ipamd(store, cooldown_s=settings.ipam.cooldown_s)
     try:
         await ipamd.serve(settings.ipam.listen, stop)
     finally:
         await store.close()
+
+
+def _store(settings: config.EtcdConfig) -> EtcdStore:
+    try:
+        return EtcdStore(settings.endpoints, settings.prefix)
+    except InvalidInput as err:
+        raise ConfigError(f"etcd cannot be reached as configured (section etcd): {err}") from err

@@ -8,7 +8,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
 
 from ipam.allocator import Holdings
-from ipam.blocks import Block, GroupBlocks, group_blocks
+from ipam.blocks import Block, GroupBlocks, group_blocks, recounted
 from ipam.records import AddressRecord, BlockRecord, NodeRecord
 from ipam.table import Row
 from ipam.topology.carving import Prefix
@@ -37,11 +37,13 @@ class Occupancy:
         self._owner_of: dict[str, str] = {}
         self._ready_s: dict[str, float] = {}
         self._in_flight: set[str] = set()
+        self._to_recount: set[Group] = set()
 
     def set_topology(self, prefixes: Iterable[Prefix]) -> None:
         """Take a new set of prefixes, and count the blocks that are known into them."""
         self._groups = {(prefix.network, prefix.path): group_blocks(prefix) for prefix in prefixes if not prefix.pad}
         self._leaves = {}
+        self._to_recount.clear()
         for group, leaf in self._groups.items():
             self._leaves.setdefault(leaf.network, []).append((int(leaf.cidr.network_address), group))
         for leaves in self._leaves.values():
@@ -79,9 +81,20 @@ class Occupancy:
         group = self._groups.get((placement.network, placement.path))
         if group is None or group.cidr != placement.cidr:
             return None
+        if (placement.network, placement.path) in self._to_recount:
+            group = self._recount(placement.network, placement.path)
         low, high = int(group.cidr.network_address), int(group.cidr.broadcast_address)
         owned = self._owned.get((node.uid, placement.network), ())
         return Holdings(node.name, group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
+
+    def is_cooling(self, key: str) -> bool:
+        """Whether the released address of that key may not be given out yet."""
+        return self._ready_s.get(key, float("inf")) > self._clock()
+
+    def has_block(self, uid: str, placement: Placement) -> bool:
+        """Whether this incarnation of a node owns a block where it stands."""
+        low, high = int(placement.cidr.network_address), int(placement.cidr.broadcast_address)
+        return any(low <= start <= high for start, _ in self._owned.get((uid, placement.network), ()))
 
     def owned(self, uid: str) -> Iterator[tuple[str, Block]]:
         """Network and block of everything that this incarnation of a node owns."""
@@ -133,6 +146,17 @@ class Occupancy:
         del self._blocks[key]
         if (group := self._group_of(network, block.cidr)) is not None:
             self._groups[group] = self._groups[group].with_free(block.cidr)
+            if block.cidr.prefixlen != self._groups[group].block_mask:
+                self._to_recount.add(group)  # of an earlier topology: others may lie in the same numbers
+
+    def _recount(self, network: str, path: str) -> GroupBlocks:
+        """The group with just the blocks that are known. O(all blocks)."""
+        group = (network, path)
+        self._to_recount.discard(group)
+        prefix = keys.block(network, self._groups[group].cidr).rpartition("/")[0] + "/"
+        known = (block.cidr for key, block in self._blocks.items() if key.startswith(prefix))
+        self._groups[group] = recounted(self._groups[group], (cidr for cidr in known if self._group_of(network, cidr) == group))
+        return self._groups[group]
 
     def _group_of(self, network: str, cidr: Network) -> Group | None:
         leaves = self._leaves.get(network, [])

@@ -22,7 +22,9 @@ Value = TypeVar("Value")
 
 # CNI specification 1.1, "Parameters": CNI_CONTAINERID; the same for a configuration's `name` (section "Network configuration").
 _CNI_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_CNI_NAME_MAX = 253  # no limit in the specification; runtimes use 64
+# The specification has no limit, runtimes use 64; 255 is what any file system, and so any runtime's own folder of that name, can
+# take (NAME_MAX, linux/limits.h). A key of the store has no limit of its own.
+_CNI_NAME_MAX = 255
 _IFNAME_MAX = 15  # IFNAMSIZ less the NUL, linux/if.h
 _IFNAME_REFUSED = re.compile(r"[/:\s\0]")  # dev_valid_name(), linux/net/core/dev.c
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # Kubernetes UIDs and boot ids are UUIDs; others may come from scripts

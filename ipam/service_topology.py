@@ -58,8 +58,14 @@ class TopologyService(TopologyServicer):
             return topology_pb2.CheckResponse(ok=False, faults=faults)
         await self._refresh(keys.TOPOLOGY, keys.NODES, keys.BLOCKS)
         change = self._topologies.plan(document)
+        if change.refusals or change.given_back:  # it is about addresses
+            await self._refresh(keys.ADDRESSES)
+            change = self._topologies.plan(document)
         prefixes = prefix_messages(carve(document), change.placements, self._blocks())
-        return topology_pb2.CheckResponse(ok=not change.refusals, refusals=change.refusals, prefixes=prefixes)
+        given_back = [str(block) for block in change.given_back]
+        return topology_pb2.CheckResponse(
+            ok=not change.refusals, refusals=change.refusals, prefixes=prefixes, given_back=given_back
+        )
 
     async def Show(self, request: topology_pb2.ShowRequest, context: Context) -> topology_pb2.ShowResponse:  # noqa: N802, ARG002
         """Gives the document in force and the prefixes that follow from it."""

@@ -38,6 +38,8 @@ class State:
         self.occupancy = Occupancy(clock)
         self.uneven: dict[str, float] = {}
         """Nodes that something changed for since they were last looked after (placed, given a block ahead), and from when on."""
+        self._standing: dict[tuple[str, str], dict[str, Placement]] = {}
+        """By network and path of a group, the keys of the nodes that stand there and take addresses."""
         self._clock = clock
         self._lag_s = lag_s
         self._writing = False
@@ -89,8 +91,9 @@ class State:
                 row = table.rows.get(write.key)
                 created = row.create_revision if row else revision
                 table.put(KeyValue(write.key, write.value, created, revision, version=1))
-            else:
-                table.remove(write.key, revision)
+                continue
+            for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
+                table.remove(key, revision)
         self._writing = False
 
     def learn(self, reads: Sequence[Get], result: TxnResult) -> dict[str, KeyValue | None]:
@@ -125,6 +128,12 @@ class State:
             return None
         return self.occupancy.holdings(node, placement)
 
+    def bare_nodes(self, network: str, path: str) -> int:
+        """How many nodes of a group have no block there yet. O(nodes of the group)."""
+        standing = self._standing.get((network, path), {})
+        uids = ((self.nodes.rows[key].value.uid, placement) for key, placement in standing.items())
+        return sum(not self.occupancy.has_block(uid, placement) for uid, placement in uids)
+
     def _table_of(self, key: str) -> Table[Any] | None:
         prefix, slash, _ = key.partition("/")
         return self._tables.get(prefix + slash)
@@ -134,6 +143,12 @@ class State:
         self._note(row.value.name for row in self.nodes.rows.values())
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
+        if old is not None:
+            for placement in old.value.placements:
+                self._standing.get((placement.network, placement.path), {}).pop(old.key, None)
+        if new is not None and not new.value.draining:
+            for placement in new.value.placements:
+                self._standing.setdefault((placement.network, placement.path), {})[new.key] = placement
         self._note(row.value.name for row in (old, new) if row)
 
     def _block_changed(self, old: Row[BlockRecord] | None, new: Row[BlockRecord] | None) -> None:

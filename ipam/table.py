@@ -66,10 +66,10 @@ class Table(Generic[Value]):
         if listing.revision > self.revision:
             newer = [row for row in self.rows.values() if row.mod_revision > listing.revision]
             listed = {item.key for item in listing.items}
-            for item in listing.items:
-                self.put(item)
             for key in self.rows.keys() - listed - {row.key for row in newer}:
                 self._set(key, None)
+            for item in listing.items:
+                self.put(item)
             self.revision = listing.revision
 
     def follow(self, events: Iterable[Event], revision: int) -> None:

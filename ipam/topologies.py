@@ -1,6 +1,7 @@
 """Puts topology documents in force, and keeps every node placed in the one that is.
 
-A change is one transaction: the document and the nodes that stand elsewhere under it. Past `PLACED_MAX` nodes, the rest follow in
+A change is one transaction: the document, the nodes that stand elsewhere under it, and the blocks without live addresses that
+stand in its way, given back (`ipam.giving_back`). Past `PLACED_MAX` nodes, the rest follow in
 transactions of their own. Until its turn comes such a node is given no block (`TopologyRecord.takes`) and keeps those it has;
 should this ipamd die meanwhile, any other places the rest (`ipam.upkeep`).
 """
@@ -12,16 +13,18 @@ from dataclasses import dataclass, replace
 
 from ipam import transactions
 from ipam.commit import Txn
+from ipam.giving_back import GIVEN_BACK_MAX, GivingBack, giving_back, owned_blocks
 from ipam.reads import Reader
 from ipam.records import NodeRecord, TopologyRecord
 from ipam.state import State
 from ipam.table import Row
 from ipam.topology.carving import carve
-from ipam.topology.change import Change, OwnedBlock, PlacedNode, plan_change
+from ipam.topology.change import Change, PlacedNode, plan_change
 from ipam.topology.document import TopologyDocument, normalised
 from romana import keys
 from romana.errors import Ambiguous, Conflict, Fault, Refused
 from romana.store.api import Store
+from romana.store.limits import MAX_OPS
 
 __all__ = ["Applied", "Topologies"]
 
@@ -29,6 +32,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 20
 PLACED_MAX = 100  # of 128 operations and 128 compares
+OTHER_MAX = 4  # operations and compares of a change beside nodes and what is given back
+BUSY_PAUSE_S = 0.02  # for the watch to bring the addresses that were written meanwhile
 
 Moves = list[tuple[Row[NodeRecord], NodeRecord]]
 
@@ -54,8 +59,11 @@ class Topologies:
 
     def plan(self, document: TopologyDocument) -> Change:
         """What the document would mean for the nodes and blocks that are there."""
-        change = plan_change(carve(document), self._placed_nodes(), self._owned_blocks())
-        return replace(change, refusals=(*change.refusals, *self._covered_nodes(document)))
+        change = plan_change(carve(document), self._placed_nodes(), owned_blocks(self._state))
+        refusals = [*change.refusals, *self._covered_nodes(document)]
+        back = giving_back(self._state, change)
+        refusals += [] if back.fits else [back.refusal()]
+        return replace(change, refusals=tuple(refusals), given_back=() if refusals else change.given_back)
 
     async def apply(self, document: TopologyDocument) -> Applied:
         """Put the document in force, durably. Idempotent.
@@ -89,19 +97,38 @@ class Topologies:
             revision, _ = await self._reader.read(keys.TOPOLOGY)
             return Applied(old.value.generation, changed=False, revision=revision) if self._state.in_force() == old else None
         change = self.plan(document)
+        if change.refusals:  # the watch may lag: nothing is refused for what is gone already
+            await self._reload(keys.ADDRESSES)
+            change = self.plan(document)
         if change.refusals:
             raise Refused("the topology cannot be changed to this now", [Fault("", line) for line in change.refusals])
         record = TopologyRecord.of(document, old.value.generation + 1 if old else 1)
-        moves = self._moves(change)[:PLACED_MAX]
-        seen = (self._state.nodes.revision, self._state.blocks.revision)
-        txn = transactions.apply(record, old, moves, seen, self._now_ms())
+        back = giving_back(self._state, change)
+        if len(back.deletes()) > GIVEN_BACK_MAX:
+            await self._forget(back)
+            return None
+        moves = self._moves(change)[: min(PLACED_MAX, MAX_OPS - OTHER_MAX - len(back.deletes()))]
+        seen = (self._state.nodes.revision, self._state.blocks.revision, self._state.addresses.revision)
+        txn = transactions.apply(record, old, moves, back, seen, self._now_ms())
         result = await self._store.txn(txn.compares, txn.writes)
         if not result.succeeded:
             await self._reload()
+            await asyncio.sleep(BUSY_PAUSE_S if back.networks else 0)
             return None
         self._took(txn, result.revision)
-        log.info("topology applied", extra={"generation": record.generation, "nodes_placed": len(moves)})
+        fields = {"nodes_placed": len(moves), "blocks_given_back": len(change.given_back)}
+        log.info("topology applied", extra={"generation": record.generation, **fields})
         return Applied(record.generation, changed=True, revision=result.revision)
+
+    async def _forget(self, back: GivingBack) -> None:
+        """Forget what has cooled down, in transactions of its own: harmless whatever comes of the change, which then has room."""
+        for start in range(0, len(back.cooled), PLACED_MAX):
+            txn = transactions.forget(back.cooled[start : start + PLACED_MAX])
+            result = await self._store.txn(txn.compares, txn.writes, txn.reads)
+            if not result.succeeded:
+                self._state.learn(txn.reads, result)
+                return
+            self._state.committed(txn, result.revision)
 
     def _took(self, txn: Txn, revision: int) -> None:
         self._state.committed(txn, revision)
@@ -114,7 +141,7 @@ class Topologies:
         topology = self._state.in_force()
         if topology is None:
             return 0
-        moves = self._moves(plan_change(topology.value.prefixes, self._placed_nodes(), self._owned_blocks()))
+        moves = self._moves(plan_change(topology.value.prefixes, self._placed_nodes(), owned_blocks(self._state)))
         for start in range(0, len(moves), PLACED_MAX):
             txn = transactions.place(topology, moves[start : start + PLACED_MAX])
             result = await self._store.txn(txn.compares, txn.writes, txn.reads)
@@ -129,18 +156,14 @@ class Topologies:
         rows = [row for row in self._state.nodes.rows.values() if change.placements[row.value.name] != row.value.placements]
         return [(row, replace(row.value, placements=change.placements[row.value.name])) for row in rows]
 
-    async def _reload(self) -> None:
-        for prefix in (keys.TOPOLOGY, keys.NODES, keys.BLOCKS):
+    async def _reload(self, *more: str) -> None:
+        for prefix in (keys.TOPOLOGY, keys.NODES, keys.BLOCKS, *more):
             await self._state.reload(self._store, prefix)
 
     def _placed_nodes(self) -> list[PlacedNode]:
         rows = sorted(self._state.nodes.rows.values(), key=lambda row: (row.create_revision, row.key))
         nodes = [row.value for row in rows]
         return [PlacedNode(node.name, node.uid, dict(node.labels), node.placements) for node in nodes]
-
-    def _owned_blocks(self) -> list[OwnedBlock]:
-        blocks = [row.value for row in self._state.blocks.rows.values()]
-        return [OwnedBlock(block.network, block.cidr, block.node, block.node_uid) for block in blocks]
 
     def _covered_nodes(self, document: TopologyDocument) -> list[str]:
         """Nodes whose own addresses the document would give to pods."""

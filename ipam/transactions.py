@@ -4,7 +4,9 @@
     release    attachment, endpoint, addresses as seen  ->  addresses cool, attachment and endpoint deleted, journal written
     claim      topology, node as seen; block absent                                  ->  block
     add node   topology, node as seen; no node written since                         ->  node
-    apply      topology as seen; no node and no block written since                  ->  topology, nodes
+    apply      topology as seen; no node, no block written since, and no address of  ->  topology, nodes; blocks given back
+               the networks where blocks are given back (ipam.giving_back)
+    forget     addresses as seen (their cool-down is over)                           ->  addresses deleted
     place      topology, nodes as seen                                               ->  nodes
 
 So several ipamd never give one address or block twice, and a change of the topology is serialised with both.
@@ -15,12 +17,13 @@ from dataclasses import replace
 
 from ipam import codec, codec_address
 from ipam.commit import Txn
+from ipam.giving_back import GivingBack
 from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord
 from ipam.table import Row
 from romana import keys
 from romana.store.api import Compare, CompareField, CompareOp, Delete, Get, KeyValue, Put
 
-__all__ = ["add_node", "allocate", "apply", "claim", "place", "release"]
+__all__ = ["add_node", "allocate", "apply", "claim", "forget", "place", "release"]
 
 
 def allocate(
@@ -81,16 +84,27 @@ def apply(
     record: TopologyRecord,
     old: Row[TopologyRecord] | None,
     nodes: Iterable[tuple[Row[NodeRecord], NodeRecord]],
-    seen: tuple[int, int],
+    back: GivingBack,
+    seen: tuple[int, int, int],
     now_ms: int,
 ) -> Txn:
-    """Put a topology in force and place these nodes anew; `seen`: up to where all nodes, and all blocks, were known."""
+    """Put a topology in force, place these nodes anew, and give blocks back.
+
+    `seen`: up to where all nodes, all blocks, and all addresses were known.
+    """
     compares = [_at(keys.TOPOLOGY, old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
-    writes = [Put(keys.TOPOLOGY, codec.write_topology(record, now_ms))]
+    compares += [_not_since(f"{keys.ADDRESSES}{network}/", seen[2]) for network in back.networks]
+    # Given back first, so that the state counts it as it was claimed: under the old topology.
+    writes: list[Put | Delete] = [*back.deletes(), Put(keys.TOPOLOGY, codec.write_topology(record, now_ms))]
     for row, node in nodes:
         compares.append(_unchanged(row))
         writes.append(Put(row.key, codec.write_node(node)))
     return Txn(tuple(compares), tuple(writes))
+
+
+def forget(cooled: Sequence[Row[AddressRecord]]) -> Txn:
+    """Make addresses whose cool-down is over as if they were never used."""
+    return _txn([_unchanged(row) for row in cooled], [Delete(row.key) for row in cooled])
 
 
 def place(topology: Row[TopologyRecord], nodes: Iterable[tuple[Row[NodeRecord], NodeRecord]]) -> Txn:

@@ -14,16 +14,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from romana.endpoints import check_endpoint
 from romana.errors import ConfigError, Fault
 from romana.names import is_node_name
+from romana.rpc.server import check_listen
+from romana.variables import variable_fault
 
 __all__ = ["AgentConfig", "Config", "EtcdConfig", "IpamConfig", "NodeConfig", "load", "node_name", "read_boot_id"]
 
 DEFAULT_FILE = Path("/etc/romana/config.toml")
 
+MTU_MIN, MTU_MAX = 68, 65535  # RFC 791 section 3.2: what every network must carry; linux/if_ether.h ETH_MAX_MTU
+
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Endpoint = Annotated[str, AfterValidator(check_endpoint)]
+
+
+def _check_mtu(mtu: int) -> int:
+    if 0 < mtu < MTU_MIN:
+        raise ValueError(f"must be 0 or at least {MTU_MIN}")
+    return mtu
 
 
 class _Section(BaseModel):
@@ -33,7 +45,7 @@ class _Section(BaseModel):
 class EtcdConfig(_Section):
     """Where etcd is."""
 
-    endpoints: list[str] = ["127.0.0.1:2379"]
+    endpoints: list[Endpoint] = Field(default=["127.0.0.1:2379"], min_length=1)
     """gRPC targets: `host:port`, or `unix:/path`."""
     prefix: str = Field(default="/romana/v1/", pattern=r"^/[A-Za-z0-9_./-]*/$")
     """Everything that we store is below it; it begins and ends with `/`."""
@@ -43,7 +55,7 @@ class IpamConfig(_Section):
     """Where ipamd listens and where its clients find it."""
 
     listen: list[str] = ["127.0.0.1:9600", "unix:/run/romana/ipamd.sock"]
-    endpoints: list[str] = ["127.0.0.1:9600"]
+    endpoints: list[Endpoint] = Field(default=["127.0.0.1:9600"], min_length=1)
     insecure: bool = False
     """Allow ipamd to listen, without TLS, on more than loopback and unix sockets."""
     cooldown_s: int = Field(default=30, ge=0, le=86400)
@@ -63,8 +75,8 @@ class AgentConfig(_Section):
     socket: str = "/run/romana/agent.sock"
     state_dir: str = "/var/lib/romana"
     """Holds releases that wait for ipamd."""
-    mtu: int = Field(default=0, ge=0, le=65535)
-    """MTU of pod interfaces in bytes; 0: that of the interface that holds the default route or the node's address."""
+    mtu: Annotated[int, Field(ge=0, le=MTU_MAX), AfterValidator(_check_mtu)] = 0
+    """MTU of pod interfaces in bytes, 68 or more; 0: that of the interface with the default route or the node's address."""
     ipam_timeout_s: Seconds = 10.0
     """How long one ADD asks ipamd before it answers "try again later"."""
     pod_wait_s: Seconds = 10.0
@@ -170,6 +182,8 @@ def _merge(into: dict[str, Any], other: Mapping[str, Any]) -> None:
 def _from_environment(environ: Mapping[str, str], faults: list[Fault]) -> dict[str, Any]:
     """`ROMANA_<SECTION>_<KEY>`; variables of other shape (ROMANA_CONFIG) are not ours to judge."""
     found: dict[str, Any] = {}
+    keys = {section: model.model_fields for section, model in _sections().items()}
+    faults.extend(fault for name in environ if (fault := variable_fault(name, keys)))
     for name, text in environ.items():
         for section, model in _sections().items():
             prefix = f"ROMANA_{section.upper()}_"
@@ -204,11 +218,23 @@ def _validated(merged: dict[str, Any], faults: list[Fault]) -> Config:
         config = Config.model_validate(merged)
     except ValidationError as err:
         faults.extend(_fault(error) for error in err.errors())
+    faults.extend(_listen_faults(merged.get("ipam", {})))
     if config.node.name and not is_node_name(config.node.name):
         faults.append(Fault("node.name", f"is {config.node.name!r}; must be a DNS name in lower case (RFC 1123)"))
     if faults:
         raise ConfigError("the configuration is wrong:", faults)
     return config
+
+
+def _listen_faults(section: Any) -> tuple[Fault, ...]:
+    try:
+        ipam = IpamConfig.model_validate(section)
+        check_listen(ipam.listen, insecure=ipam.insecure)
+    except ValidationError:
+        pass  # of the whole section, and told as such
+    except ConfigError as err:
+        return err.faults
+    return ()
 
 
 def _fault(error: Any) -> Fault:
@@ -218,4 +244,6 @@ def _fault(error: Any) -> Fault:
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
         return Fault(path, f"is not a known key{hint}")
+    if error["type"] == "value_error":
+        return Fault(path, f"is {error['input']!r}; {error['ctx']['error']}")
     return Fault(path, f"is {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}")

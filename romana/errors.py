@@ -19,6 +19,7 @@ __all__ = [
     "Refused",
     "RomanaError",
     "Unavailable",
+    "UsageError",
 ]
 
 
@@ -53,6 +54,10 @@ class ConfigError(_Faulty):
 
 class InvalidInput(_Faulty):
     """The request can never succeed as it is; the caller must change it. gRPC INVALID_ARGUMENT."""
+
+
+class UsageError(InvalidInput):
+    """The arguments of a command cannot be understood, or name a file that cannot be opened: nothing was asked of anyone."""
 
 
 class Refused(_Faulty):

@@ -37,9 +37,9 @@ GATEWAY_IPV4 = "169.254.1.1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 """MAC of the host's end of every veth pair: fixed, so that the pod's permanent neighbour entry never grows stale."""
 
-NODE_NAME_MAX = 253  # Kubernetes: RFC 1123 DNS subdomain
+OBJECT_NAME_MAX = 253  # Kubernetes: RFC 1123 DNS subdomain
 
-_NODE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
@@ -55,13 +55,15 @@ def host_interface(node: str, conf: str, container_id: str, ifname: str) -> str:
 
 
 def is_node_name(name: str) -> bool:
-    """True for a DNS subdomain as Kubernetes takes it (RFC 1123): lower case, at most 253 characters, so never a `/`."""
-    return len(name) <= NODE_NAME_MAX and _NODE_NAME.fullmatch(name) is not None
+    """True for a node's name: a DNS subdomain as Kubernetes takes it (RFC 1123), lower case, 253 characters at most, so no `/`.
+
+    The rule of `is_object_name`, as a Node is such an object; two names, because nodes are named without Kubernetes too."""
+    return is_object_name(name)
 
 
 def is_object_name(name: str) -> bool:
-    """True for the name of a Pod or Namespace as Kubernetes takes it (RFC 1123 DNS subdomain)."""
-    return len(name) <= NODE_NAME_MAX and _NODE_NAME.fullmatch(name) is not None
+    """True for the name of a Pod as Kubernetes takes it (RFC 1123 DNS subdomain); a Namespace's is a label."""
+    return len(name) <= OBJECT_NAME_MAX and _OBJECT_NAME.fullmatch(name) is not None
 
 
 def is_namespace_name(name: str) -> bool:

@@ -9,14 +9,12 @@ import argparse
 import asyncio
 import logging
 import signal
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from romana import config, keys, logs
-from romana.errors import ConfigError, Fault, RomanaError
-from romana.names import is_node_name
+from romana.errors import ConfigError, RomanaError
 from romana.reconcile import Pace, ReceiptWriter, Source, once, run
 from romana.store.api import Store
 from romana.store.opening import open_store
@@ -36,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _flags(argv)
     try:
         settings = config.load(flags.config)
-        node = _node_name(settings.node.name)
+        node = config.node_name(settings)
     except ConfigError as err:
         sys.stderr.write(f"{err}\n")
         return 2
@@ -96,15 +94,6 @@ def _cancel_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-
-
-def _node_name(configured: str) -> str:
-    """Name of this node; the machine's name in lower case when none is configured, as the kubelet has it."""
-    name = configured or socket.gethostname().lower()
-    if not is_node_name(name):
-        fault = Fault("node.name", f"is not set, and the machine's name {name!r} is no DNS name (RFC 1123)")
-        raise ConfigError("the configuration is wrong:", [fault])
-    return name
 
 
 def _flags(argv: Sequence[str] | None) -> argparse.Namespace:

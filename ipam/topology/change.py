@@ -1,9 +1,9 @@
 """What a new document means for nodes and blocks that are there: where every node will stand, or what stands in the way. Pure.
 
-A change is allowed when every block in somebody's hands lies, whole and at its size, in the leaf in which its node will stand.
-A node with blocks stands where its blocks are; a node without stays in its group where that still exists for it; networks
-that are new to a node get a placement as a new node would. Where no block is in the way, nothing is refused but to leave a node
-that had a group without any.
+A change is allowed when every block with a live address (held, or still cooling) lies, whole and at its size, in the leaf in
+which its node will stand. A block without one that stands in the way is given back. A node with blocks stands where its blocks
+are; a node without stays in its group where that still exists for it; networks that are new to a node get a placement as a new
+node would. Where no live address is in the way, nothing is refused but to leave a node that had a group without any.
 """
 
 from bisect import bisect_right
@@ -38,6 +38,18 @@ class OwnedBlock:
     cidr: Network
     node: str
     node_uid: str
+    held: int = 0
+    """How many of its addresses are held."""
+    cooling: int = 0
+    """How many were released and may not be given out yet."""
+
+    @property
+    def live(self) -> bool:
+        """Whether it has to stay with its node."""
+        return self.held > 0 or self.cooling > 0
+
+    def __str__(self) -> str:
+        return f"block {self.cidr} of node {self.node} in network {self.network}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,31 +59,52 @@ class Change:
     placements: Mapping[str, Placements]
     refusals: tuple[str, ...]
     """Empty when the change is allowed."""
+    given_back: tuple[OwnedBlock, ...] = ()
+    """Blocks without a live address that stand in the way; none when the change is refused."""
 
 
 def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iterable[OwnedBlock]) -> Change:
     """Every node's placements under the prefixes of the new document. O(nodes * leaves that take it + blocks * log leaves)."""
     leaves = _Leaves(new)
-    refusals: list[str] = []
+    verdict = _Verdict([], [])
     bound: dict[str, dict[str, dict[str, _Bound]]] = {}
     for block in blocks:
-        leaf, refusal = leaves.of(block)
-        refusals += refusal
-        if leaf is not None:
-            bound.setdefault(block.node_uid, {}).setdefault(block.network, {}).setdefault(leaf.path, _Bound(leaf, block))
-    placements = _placements(Candidates(new), nodes, bound, refusals)
+        leaf, why = leaves.of(block)
+        if leaf is None:
+            verdict.against(block, why)
+        else:
+            by_path = bound.setdefault(block.node_uid, {}).setdefault(block.network, {})
+            by_path.setdefault(leaf.path, _Bound(leaf, [])).blocks.append(block)
+    placements = _placements(Candidates(new), nodes, bound, verdict)
+    refusals = verdict.refusals
     homeless = [node for node in nodes if node.placements and not placements[node.name]]
     refusals += [_homeless(new, node) for node in homeless[:LINES_MAX]]
     more = len(refusals[LINES_MAX:]) + len(homeless[LINES_MAX:])
-    return Change(placements, (*refusals[:LINES_MAX], *([f"and {more} more"] if more else [])))
+    lines = (*refusals[:LINES_MAX], *([f"and {more} more"] if more else []))
+    return Change(placements, lines, () if lines else tuple(verdict.given_back))
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What is found of the blocks, as it is found."""
+
+    refusals: list[str]
+    given_back: list[OwnedBlock]
+
+    def against(self, block: OwnedBlock, why: str) -> None:
+        """The block cannot be where it is."""
+        if block.live:
+            self.refusals.append(f"{block}: {why}; addresses of it: {block.held} held, {block.cooling} cooling")
+        else:
+            self.given_back.append(block)
 
 
 @dataclass(frozen=True, slots=True)
 class _Bound:
-    """A leaf that a node is bound to, and the first block that binds it."""
+    """A leaf that a node is bound to, and the blocks that bind it."""
 
     leaf: Prefix
-    block: OwnedBlock
+    blocks: list[OwnedBlock]
 
 
 _Bounds = Mapping[str, Mapping[str, _Bound]]
@@ -89,20 +122,19 @@ class _Leaves:
             network: [int(prefix.cidr.network_address) for prefix in inside] for network, inside in self._prefixes.items()
         }
 
-    def of(self, block: OwnedBlock) -> tuple[Prefix | None, list[str]]:
+    def of(self, block: OwnedBlock) -> tuple[Prefix | None, str]:
         """The leaf, and nothing; or none, and why the block cannot be."""
-        what = f"block {block.cidr} of node {block.node} in network {block.network}"
         if block.network not in self._prefixes:
-            return None, [f"{what}: the network is gone from the document"]
+            return None, "the network is gone from the document"
         index = bisect_right(self._starts[block.network], int(block.cidr.network_address)) - 1
         prefix = self._prefixes[block.network][max(index, 0)]
         if not _inside(block.cidr, prefix.cidr):
-            return None, [f"{what}: lies in no group of the network any more"]
+            return None, "lies in no group of the network any more"
         if prefix.pad:
-            return None, [f"{what}: would lie in {prefix.path} ({prefix.cidr}), which stays empty for growth"]
+            return None, f"would lie in {prefix.path} ({prefix.cidr}), which stays empty for growth"
         if prefix.block_mask != block.cidr.prefixlen:
-            return None, [f"{what}: the document makes blocks of /{prefix.block_mask}; the network still has others"]
-        return prefix, []
+            return None, f"the document makes blocks of /{prefix.block_mask}; the network still has others"
+        return prefix, ""
 
 
 def _inside(inner: Network, outer: Network) -> bool:
@@ -110,16 +142,15 @@ def _inside(inner: Network, outer: Network) -> bool:
 
 
 def _placements(
-    candidates: Candidates, nodes: Sequence[PlacedNode], bound: Mapping[str, _Bounds], refusals: list[str]
+    candidates: Candidates, nodes: Sequence[PlacedNode], bound: Mapping[str, _Bounds], verdict: _Verdict
 ) -> dict[str, Placements]:
     """Bound and kept leaves first, so that the nodes that are placed anew fill up what these leave."""
     fitting = {node.name: candidates.of(node.name, node.labels) for node in nodes}
     chosen: dict[tuple[str, str], Prefix] = {}
     for node in nodes:
-        bounds = bound.get(node.uid, {})
-        refusals += _bound_refusals(node, fitting[node.name], bounds)
+        bound_to = _bound_leaves(node, fitting[node.name], bound.get(node.uid, {}), verdict)
         for network, leaves in fitting[node.name].items():
-            leaf = _bound_leaf(leaves, bounds.get(network, {})) or _kept_leaf(leaves, node.placements)
+            leaf = bound_to.get(network) or _kept_leaf(leaves, node.placements)
             if leaf is not None:
                 chosen[node.name, network] = leaf
     counts = Counter((leaf.network, leaf.path) for leaf in chosen.values())
@@ -131,22 +162,32 @@ def _placements(
     return {node.name: tuple(placement_in(chosen[node.name, network]) for network in fitting[node.name]) for node in nodes}
 
 
-def _bound_refusals(node: PlacedNode, fitting: Mapping[str, Sequence[Prefix]], bounds: _Bounds) -> list[str]:
-    """Blocks of the node in leaves that do not take it, or in several leaves of a network."""
-    lines = []
+def _bound_leaves(
+    node: PlacedNode, fitting: Mapping[str, Sequence[Prefix]], bounds: _Bounds, verdict: _Verdict
+) -> dict[str, Prefix]:
+    """By network, the leaf that the node's blocks tie it to; those in leaves that do not take it are found against."""
+    tied: dict[str, Prefix] = {}
     for network, by_path in bounds.items():
+        fits = [bound for bound in by_path.values() if bound.leaf in fitting.get(network, ())]
         for bound in by_path.values():
-            if bound.leaf not in fitting.get(network, ()):
+            if bound not in fits:
                 (why,) = misfits([bound.leaf], node.name, node.labels)
-                lines.append(f"block {bound.block.cidr} of node {node.name} in network {network}: would lie in {why}")
-        if len(by_path) > 1:
-            parts = " and ".join(f"{bound.block.cidr} in {path}" for path, bound in list(by_path.items())[:2])
-            lines.append(f"node {node.name} would have blocks in several groups of network {network}: {parts}")
-    return lines
+                for block in bound.blocks:
+                    verdict.against(block, f"would lie in {why}")
+        if fits:
+            tied[network] = _one_leaf(node, network, fits, verdict)
+    return tied
 
 
-def _bound_leaf(fitting: Sequence[Prefix], by_path: Mapping[str, _Bound]) -> Prefix | None:
-    return next((bound.leaf for bound in by_path.values() if bound.leaf in fitting), None)
+def _one_leaf(node: PlacedNode, network: str, fits: Sequence[_Bound], verdict: _Verdict) -> Prefix:
+    """Of several leaves that the node could stand in, the one with live addresses, else the one most like its old."""
+    live = [(bound.leaf, block) for bound in fits for block in bound.blocks if block.live]
+    leaf = live[0][0] if live else _kept_leaf([bound.leaf for bound in fits], node.placements) or fits[0].leaf
+    if others := [(other, block) for other, block in live if other != leaf]:
+        parts = " and ".join(f"{block.cidr} in {other.path}" for other, block in (live[0], others[0]))
+        verdict.refusals.append(f"node {node.name} would have blocks in several groups of network {network}: {parts}")
+    verdict.given_back.extend(block for bound in fits if bound.leaf != leaf for block in bound.blocks if not block.live)
+    return leaf
 
 
 def _kept_leaf(fitting: Sequence[Prefix], placements: Placements) -> Prefix | None:

@@ -20,6 +20,7 @@ __all__ = [
     "host_faults",
     "network_faults",
     "reference_faults",
+    "sibling_faults",
     "slot_bits",
 ]
 
@@ -109,6 +110,17 @@ def host_faults(hosts: Iterable[tuple[str, Host]]) -> Iterator[Fault]:
             if value in seen:
                 yield Fault(at_key(path, key), f"{quoted(value)} is listed at {seen[value]} too; a host is in one group")
             seen.setdefault(value, path)
+
+
+def sibling_faults(siblings: Iterable[tuple[str, Group]]) -> Iterator[Fault]:
+    """Groups of one list (path, group) of one name: a node without blocks follows its group by name through a change."""
+    first: dict[str, str] = {}
+    for path, group in siblings:
+        earlier = first.setdefault(group.name, path) if group.name else path
+        if earlier != path:
+            yield Fault(
+                at_key(path, "name"), f"{quoted(group.name)} is the name of {earlier} too; groups side by side differ in name"
+            )
 
 
 def carving_faults(path: str, groups: Sequence[Group], networks: Sequence[NetworkDraft]) -> Iterator[Fault]:

@@ -13,6 +13,7 @@ from ipam.topology.checks import (
     host_faults,
     network_faults,
     reference_faults,
+    sibling_faults,
 )
 from ipam.topology.document import Group, Host, NetworkSpec, Topology, TopologyDocument
 from ipam.topology.fields import Fields, at_key
@@ -81,7 +82,9 @@ class _TopologyReader:
         names = tuple(name for _, name in places)
         self._faults += reference_faults(places, self._networks, self._users)
         self._hosts = []
-        groups = tuple(self._map_entry(entry, at) for at, entry in fields.items("map", "groups"))
+        entries = [(at, self._map_entry(entry, at)) for at, entry in fields.items("map", "groups")]
+        self._faults += sibling_faults(entries)
+        groups = tuple(group for _, group in entries)
         self._faults += host_faults(self._hosts)
         known = [self._networks[name] for name in names if name in self._networks]
         self._faults += carving_faults(at_key(path, "map"), groups, known)
@@ -103,7 +106,9 @@ class _TopologyReader:
         effective = dict(inherited) | dict(assignment)
         self._mixed_faults(at_key(path, "groups"), members)
         hosts = tuple(host for at, member in members if _is_host(member) and (host := self._host(member, at)))
-        groups = tuple(self._group(member, at, effective) for at, member in members if not _is_host(member))
+        siblings = [(at, self._group(member, at, effective)) for at, member in members if not _is_host(member)]
+        self._faults += sibling_faults(siblings)
+        groups = tuple(group for _, group in siblings)
         return Group(name or "", assignment, routing or "", groups, hosts)
 
     def _mixed_faults(self, path: str, members: list[tuple[str, Tree]]) -> None:

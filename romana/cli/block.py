@@ -1,5 +1,7 @@
 """`romana block`: which node owns which block, read from etcd."""
 
+import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -7,9 +9,10 @@ import typer
 from romana import keys
 from romana.cli.context import run, store
 from romana.cli.output import Output, OutputOption, print_json, print_table
+from romana.store.api import KeyValue
 from romana.v1.store_pb2 import ADDRESS_STATE_HELD, Address, Block
 
-__all__ = ["app"]
+__all__ = ["app", "tally"]
 
 app = typer.Typer(help="Blocks of addresses and their owners.", no_args_is_help=True)
 
@@ -33,13 +36,20 @@ async def _blocks() -> list[dict[str, Any]]:
     async with store() as opened:
         blocks = (await opened.list(keys.BLOCKS)).items
         addresses = (await opened.list(keys.ADDRESSES)).items
+    return tally(blocks, addresses, time.time())
+
+
+def tally(blocks: Sequence[KeyValue], addresses: Sequence[KeyValue], now_s: float) -> list[dict[str, Any]]:
+    """A row for each block; as for ipamd, an address is cooling until its cool-down is over, then free."""
     held: dict[tuple[str, str], int] = {}
     cooling: dict[tuple[str, str], int] = {}
     for item in addresses:
         address = Address.FromString(item.value)
-        counts = held if address.state == ADDRESS_STATE_HELD else cooling
         where = (keys.parse_address(item.key)[0], address.block)
-        counts[where] = counts.get(where, 0) + 1
+        if address.state == ADDRESS_STATE_HELD:
+            held[where] = held.get(where, 0) + 1
+        elif now_s < address.released.ToMilliseconds() / 1000 + address.cooldown_s:
+            cooling[where] = cooling.get(where, 0) + 1
     return [_row(item.key, Block.FromString(item.value), held, cooling) for item in blocks]
 
 

@@ -1,6 +1,8 @@
 """What every command needs: the configuration, a client of ipamd, the store, and errors as exit codes."""
 
 import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from enum import IntEnum
@@ -8,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from romana.config import Config, load
-from romana.errors import ConfigError, InvalidInput, NotFound, Refused, RomanaError
+from romana.errors import ConfigError, InvalidInput, NotFound, Refused, RomanaError, UsageError
 from romana.rpc.client import Client
 from romana.store.api import Store
 from romana.store.opening import open_store
@@ -61,13 +63,32 @@ async def store() -> AsyncIterator[Store]:
 
 
 def run(work: Coroutine[Any, Any, Answer]) -> Answer:
-    """Run one command's work to its end."""
-    return asyncio.run(work)
+    """Run one command's work to its end; SIGTERM and SIGHUP cancel it as SIGINT does, so that it undoes what it has to."""
+    received: list[int] = []
+    try:
+        return asyncio.run(_until_signalled(work, received))
+    except asyncio.CancelledError:
+        if received:
+            sys.exit(128 + received[0])  # as a shell reports a death by signal
+        raise
+
+
+async def _until_signalled(work: Coroutine[Any, Any, Answer], received: list[int]) -> Answer:
+    task = asyncio.ensure_future(work)
+
+    def stop(number: int) -> None:
+        received.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    return await task
 
 
 def exit_code(err: RomanaError) -> Exit:
     """The exit code that tells a script what to do about an error."""
-    if isinstance(err, ConfigError):
+    if isinstance(err, (ConfigError, UsageError)):
         return Exit.USAGE
     if isinstance(err, NotFound):
         return Exit.FOUND

@@ -1,11 +1,13 @@
 """`romana ipam`: who holds an address."""
 
+from ipaddress import ip_address
 from typing import Annotated
 
 import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
-from romana.cli.output import Output, OutputOption, as_dict, print_json
+from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json
+from romana.errors import UsageError
 from romana.v1.ipam_pb2 import LOOKUP_STATE_OUTSIDE, LookupRequest, LookupResponse, LookupState
 from romana.v1.ipam_pb2_grpc import IpamStub
 
@@ -22,13 +24,20 @@ def _group() -> None:
 @app.command()
 def who(ip: Annotated[str, typer.Argument(metavar="IP")], output: OutputOption = Output.TABLE) -> None:
     """All there is to know of one address. Exit 1: it is in no network of the topology."""
-    answer = run(_lookup(ip))
+    answer = run(_lookup(_address(ip)))
     if output is Output.JSON:
-        print_json({"ip": ip, **as_dict(answer), "state": _state(answer)})
+        print_json({"ip": ip, **as_dict(answer)})
     else:
         typer.echo("\n".join(_lines(ip, answer)))
     if answer.state == LOOKUP_STATE_OUTSIDE:
         raise typer.Exit(Exit.FOUND)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as err:
+        raise UsageError(f"{text!r} is not an address, as 10.40.0.3 or fd00::3") from err
 
 
 async def _lookup(ip: str) -> LookupResponse:
@@ -38,7 +47,7 @@ async def _lookup(ip: str) -> LookupResponse:
 
 
 def _state(answer: LookupResponse) -> str:
-    return LookupState.Name(answer.state).removeprefix("LOOKUP_STATE_").lower()
+    return enum_word(LookupState.DESCRIPTOR, LookupState.Name(answer.state))
 
 
 def _lines(ip: str, answer: LookupResponse) -> list[str]:

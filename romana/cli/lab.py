@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from romana.cli.context import Exit, run
-from romana.cli.node import parse_labels
+from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
-from romana.cli.topology import read_document
 from romana.errors import InvalidInput
 
 __all__ = ["app"]
@@ -112,7 +111,7 @@ def pod_add(
 ) -> None:
     """Do what a kubelet does: store the Pod object, make a network namespace, execute the node's CNI program."""
     from romana.lab.describe import describe_pod
-    from romana.lab.plan import least_used_node, parse_port
+    from romana.lab.plan import least_used_node, parse_labels, parse_port
     from romana.lab.pods import add_pod, records
     from romana.lab.record import load
     from romana.objects.models import PodObject
@@ -120,7 +119,7 @@ def pod_add(
     spec = load(lab)
     place = node or least_used_node(spec, [record.node for record in records(spec)])
     ports = tuple(parse_port(text) for text in port or [])
-    pod = run(add_pod(spec, PodObject(namespace, name, parse_labels(label or []), ports, place)))
+    pod = run(add_pod(spec, PodObject(namespace, name, parse_labels(label or []), ports, place), say))
     if output is Output.JSON:
         print_json(describe_pod(pod))
     else:

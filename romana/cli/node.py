@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, ipamd, run
-from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table
-from romana.errors import InvalidInput
+from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json, print_table
+from romana.lab.plan import parse_labels
 from romana.v1.node_pb2 import (
     AddNodeRequest,
     AddNodeResponse,
@@ -18,7 +18,7 @@ from romana.v1.node_pb2 import (
 from romana.v1.store_pb2 import Node, NodeState
 from romana.v1.topology_pb2_grpc import TopologyStub
 
-__all__ = ["app", "list_all", "parse_labels"]
+__all__ = ["app", "list_all"]
 
 app = typer.Typer(help="Nodes: add them, list them, show one with its blocks.", no_args_is_help=True)
 
@@ -71,14 +71,6 @@ async def list_all() -> ListNodesResponse:
         )
 
 
-def parse_labels(pairs: list[str]) -> dict[str, str]:
-    """`k=v` pairs as labels; raises InvalidInput for a pair without `=`."""
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise InvalidInput(f"--label {wrong[0]!r} is not KEY=VALUE")
-    return dict(pair.split("=", 1) for pair in pairs)
-
-
 async def _get(name: str) -> GetNodeResponse:
     request = GetNodeRequest(name=name)
     async with ipamd() as client:
@@ -91,6 +83,6 @@ async def _add(request: AddNodeRequest) -> AddNodeResponse:
 
 
 def _row(node: Node) -> tuple[object, ...]:
-    state = NodeState.Name(node.state).removeprefix("NODE_STATE_").lower()
+    state = enum_word(NodeState.DESCRIPTOR, NodeState.Name(node.state))
     groups = " ".join(f"{place.group_path}:{place.group_cidr}" for place in node.placements) or "none"
     return node.name, " ".join(node.addresses), state, groups, ",".join(f"{k}={v}" for k, v in sorted(node.labels.items()))

@@ -1,5 +1,6 @@
 """`romana status`: every component, what it says of itself, and the next step where something is wrong."""
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -57,20 +58,38 @@ def status(
 
 
 async def _checks() -> list[Check]:
-    found: list[Check] = []
-    nodes: list[Node] = []
-    found.append(await _ipamd())
-    if found[-1].ok:
-        found.append(await _topology())
-        nodes = list((await list_all()).nodes)
-        found.append(_nodes(nodes))
+    # Asked at once: what cannot be reached takes its whole time to say so.
+    (found, nodes), away = await asyncio.gather(_of_ipamd(), _etcd_away())
+    if away:
+        return [away, *found]
     try:
         async with store() as opened:
             found.insert(0, await _etcd(opened))
             found.extend(await _daemons(opened, nodes))
     except RomanaError as err:
-        found.insert(0, Check("etcd", ok=False, evidence=str(err), next_step="start etcd, or correct etcd.endpoints"))
+        found.insert(0, _away(err))
     return found
+
+
+async def _of_ipamd() -> tuple[list[Check], list[Node]]:
+    found = [await _ipamd()]
+    if not found[0].ok:
+        return found, []
+    found.append(await _topology())
+    nodes = list((await list_all()).nodes)
+    return [*found, _nodes(nodes)], nodes
+
+
+async def _etcd_away() -> Check | None:
+    try:
+        async with store():
+            return None
+    except RomanaError as err:
+        return _away(err)
+
+
+def _away(err: RomanaError) -> Check:
+    return Check("etcd", ok=False, evidence=str(err), next_step="start etcd, or correct etcd.endpoints")
 
 
 async def _etcd(opened: Store) -> Check:

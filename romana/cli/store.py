@@ -1,16 +1,19 @@
 """`romana store`: what etcd holds, as JSON; reading only."""
 
+import json
 from typing import Annotated, Any
 
 import typer
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from romana import keys
 from romana.cli.context import Exit, run, store
-from romana.cli.output import as_dict, print_json, say
+from romana.cli.output import Output, OutputOption, as_dict, print_json, say
+from romana.errors import FatalError, InvalidInput
+from romana.store.api import KeyValue
 from romana.v1 import store_pb2
 
-__all__ = ["app"]
+__all__ = ["app", "decoded"]
 
 app = typer.Typer(help="What etcd holds, decoded; reading only.", no_args_is_help=True)
 
@@ -31,8 +34,11 @@ _MESSAGES: dict[str, type[Message]] = {
 
 
 @app.command()
-def get(key: Annotated[str, typer.Argument(metavar="KEY", help="nodes/node-1, blocks/pods/10.40.0.0_28, ...")]) -> None:
-    """One key as JSON. Exit 1: it does not exist."""
+def get(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="nodes/node-1, blocks/pods/10.40.0.0_28, ...")],
+    _output: OutputOption = Output.TABLE,
+) -> None:
+    """One key as JSON, whatever -o says. Exit 1: it does not exist."""
     found = run(_get(key))
     if found is None:
         say(f"{key} does not exist; romana store list PREFIX shows what does")
@@ -41,20 +47,43 @@ def get(key: Annotated[str, typer.Argument(metavar="KEY", help="nodes/node-1, bl
 
 
 @app.command(name="list")
-def list_keys(prefix: Annotated[str, typer.Argument(metavar="[PREFIX]")] = "") -> None:
-    """The keys below a prefix."""
-    for key in run(_list(prefix)):
+def list_keys(prefix: Annotated[str, typer.Argument(metavar="[PREFIX]")] = "", output: OutputOption = Output.TABLE) -> None:
+    """The keys below a prefix, one a line, or `{"keys": [...]}`."""
+    found = run(_list(prefix))
+    if output is Output.JSON:
+        print_json({"keys": found})
+        return
+    for key in found:
         typer.echo(key)
 
 
 async def _get(key: str) -> dict[str, Any] | None:
     async with store() as opened:
         item = await opened.get(key)
-    if item is None:
-        return None
-    message = next(message for prefix, message in _MESSAGES.items() if key.startswith(prefix))
-    revisions = {"create_revision": item.create_revision, "mod_revision": item.mod_revision}
-    return {"key": key, **revisions, "value": as_dict(message.FromString(item.value))}
+    return None if item is None else decoded(item)
+
+
+def decoded(item: KeyValue) -> dict[str, Any]:
+    """A key and its value as JSON; a document inside (bytes in the message) is JSON too."""
+    kind = next((kind for prefix, kind in _MESSAGES.items() if item.key.startswith(prefix)), None)
+    if kind is None:
+        raise InvalidInput(f"{item.key} is no key of this layout; known are {', '.join(_MESSAGES)}")
+    try:
+        message = kind.FromString(item.value)
+    except DecodeError as err:
+        raise FatalError(f"{item.key} holds no {kind.DESCRIPTOR.name}: {err}; who wrote that?") from err
+    value = as_dict(message)
+    for field in message.DESCRIPTOR.fields:
+        if field.type == field.TYPE_BYTES:
+            value[field.name] = _document(getattr(message, field.name), value[field.name])
+    return {"key": item.key, "create_revision": item.create_revision, "mod_revision": item.mod_revision, "value": value}
+
+
+def _document(raw: bytes, otherwise: str) -> Any:
+    try:
+        return json.loads(raw) if raw else None
+    except ValueError:
+        return otherwise
 
 
 async def _list(prefix: str) -> list[str]:

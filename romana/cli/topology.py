@@ -1,17 +1,15 @@
 """`romana topology`: which networks there are and how their prefixes follow the fabric."""
 
 import json
-import sys
 from collections.abc import Iterable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
+from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table, say
-from romana.errors import InvalidInput
 from romana.v1.topology_pb2 import ApplyRequest, ApplyResponse, CheckRequest, CheckResponse, Prefix, ShowRequest, ShowResponse
 from romana.v1.topology_pb2_grpc import TopologyStub
 
@@ -70,14 +68,6 @@ def show(
     else:
         typer.echo(f"generation {answer.generation}")
         _print_prefixes(answer.prefixes)
-
-
-def read_document(file: str) -> bytes:
-    """The bytes of a file, or of standard input for `-`."""
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as err:
-        raise InvalidInput(f"{file} cannot be read: {err.strerror}") from err
 
 
 async def show_topology() -> ShowResponse:

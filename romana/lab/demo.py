@@ -19,6 +19,7 @@ from romana.lab.plan import plan_lab
 from romana.lab.pods import PodRecord, add_pod
 from romana.lab.pods import delete as delete_pod
 from romana.lab.probe import Answers, Flow, Pod, matrix
+from romana.lab.progress import to_the_end
 from romana.lab.spec import LabSpec
 from romana.lab.up import bring_up, find_programs
 from romana.objects.models import PodObject
@@ -64,7 +65,7 @@ async def run_demo(say: Say, *, keep: bool) -> bool:
         if keep:
             say(f"the lab stays: romana lab status --name {plan.lab.name}; remove it by: romana lab down --name {plan.lab.name}")
         else:
-            await asyncio.to_thread(take_down, plan.lab.name)
+            await to_the_end(take_down, plan.lab.name)
             say("   everything is taken down")
     say(f"\n{'Every packet did what it should' if ok else 'FAILED'}, in {time.monotonic() - began:.1f} s.")
     if ok:

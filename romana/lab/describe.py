@@ -22,7 +22,7 @@ def describe(lab: LabSpec) -> dict[str, Any]:
         "nodes": [{**_node(lab, node, pids), "refused": refused.get(node.name)} for node in lab.nodes],
         "control": {
             "netns": str(namespaces.netns_path(lab.netns(CONTROL))),
-            "pids": {name: pids.get(name) for name in ("etcd", "ipamd", "supervisor")},
+            "pids": {name: pids.get(name) for name in ("etcd", "ipamd", "supervisor", "guard")},
         },
         "fabric": {"netns": str(namespaces.netns_path(lab.netns(FABRIC)))},
         "pods": [describe_pod(pod) for pod in records(lab)],
@@ -66,4 +66,4 @@ def _node(lab: LabSpec, node: NodeSpec, pids: dict[str, int]) -> dict[str, Any]:
 def missing_processes(lab: LabSpec) -> list[str]:
     """Ids of the processes that should run and do not, just now."""
     pids = processes.read_all(lab)
-    return [name for name in ("supervisor", *(spec.id for spec in lab.processes())) if name not in pids]
+    return [name for name in ("guard", "supervisor", *(spec.id for spec in lab.processes())) if name not in pids]

@@ -7,13 +7,14 @@ __all__ = ["take_down"]
 
 def take_down(name: str) -> bool:
     """Remove all of a lab; False when there was none."""
+    # Whoever restarts goes first, etcd last: daemons that still run never see their store vanish.
+    processes.stop_keepers(name)
     lab = record.find(name)
     if lab is None:
         record.forget(name)
         return False
-    # Whoever restarts goes first, etcd last: daemons that still run never see their store vanish.
     daemons = [spec.id for spec in lab.processes() if spec.id != "etcd"]
-    for ids in (["guard", "supervisor"], daemons, ["etcd"]):
+    for ids in (daemons, ["etcd"]):
         processes.stop_all(lab, ids)
     namespaces.remove([pod.netns_name for pod in pods.records(lab)])
     namespaces.remove(lab.fixed_netns())

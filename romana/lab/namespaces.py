@@ -1,5 +1,7 @@
 """Network namespaces and links of a lab, made and removed with `ip` (man 8 ip-netns, man 8 ip-link)."""
 
+import json
+import os
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,7 +26,10 @@ def enter(netns: str, command: Sequence[str]) -> list[str]:
 
 def ensure_netns(name: str) -> None:
     """Make a namespace with `lo` up, if it is not there."""
-    if not netns_path(name).exists():
+    path = netns_path(name)
+    if path.exists() and not os.path.ismount(path):
+        path.unlink()  # `ip netns add` was killed between making the file and mounting the namespace on it
+    if not path.exists():
         _ip(["netns", "add", name])
     _ip(["-n", name, "link", "set", "lo", "up"])
 
@@ -36,25 +41,39 @@ def remove(names: Iterable[str]) -> None:
 
 
 def ensure_fabric(lab: LabSpec) -> None:
-    """The ToR router and its segment, the control namespace, the nodes; whatever is there already stays as it is."""
+    """The ToR router and its segment, the control namespace, the nodes; what is missing is made, what is there stays.
+
+    Existence says nothing: whoever made it may have been killed half-way. So every step is one that is safe to repeat."""
     tor = lab.netns(FABRIC)
-    if not netns_path(tor).exists():
-        ensure_netns(tor)
-        # One segment: the ToR bridges its ports and routes out of them. Pods' packets cross it as any node's do.
-        _batch(tor, ["link add br0 type bridge stp_state 0", f"address add {FABRIC_NET[1]}/24 dev br0", "link set br0 up"])
-        _sysctl(tor, "net.ipv4.ip_forward=1")
+    ensure_netns(tor)
+    # One segment: the ToR bridges its ports and routes out of them. Pods' packets cross it as any node's do.
+    bridge = [] if "br0" in _links(tor) else ["link add br0 type bridge stp_state 0"]
+    _batch(tor, [*bridge, f"address replace {FABRIC_NET[1]}/24 dev br0", "link set br0 up"])
+    _sysctl(tor, "net.ipv4.ip_forward=1")
     members = [(CONTROL, FABRIC_NET[2]), *((node.name, node.address) for node in lab.nodes)]
     for number, (thing, address) in enumerate(members):
         _ensure_member(tor, f"port{number}", lab.netns(thing), f"{address}/{FABRIC_NET.prefixlen}")
 
 
 def _ensure_member(tor: str, port: str, netns: str, address: str) -> None:
-    if netns_path(netns).exists():
-        return
     ensure_netns(netns)
-    _batch(tor, [f"link add {port} master br0 type veth peer name eth0 netns {netns}", f"link set {port} up"])
-    default = f"route add default via {FABRIC_NET[1]}"
-    _batch(netns, [f"address add {address} dev eth0", "link set eth0 up", default])
+    if port not in _links(tor) or "eth0" not in _links(netns):
+        # Both ends of a veth pair come and go together; what bears one of the names alone is no pair of ours.
+        _delete_link(tor, port)
+        _delete_link(netns, "eth0")
+        _batch(tor, [f"link add {port} master br0 type veth peer name eth0 netns {netns}"])
+    _batch(tor, [f"link set {port} master br0 up"])
+    default = f"route replace default via {FABRIC_NET[1]}"
+    _batch(netns, [f"address replace {address} dev eth0", "link set eth0 up", default])
+
+
+def _links(netns: str) -> set[str]:
+    return {link["ifname"] for link in json.loads(_ip(["-n", netns, "-j", "link", "show"]))}
+
+
+def _delete_link(netns: str, name: str) -> None:
+    if name in _links(netns):
+        _ip(["-n", netns, "link", "delete", name])
 
 
 def _sysctl(netns: str, setting: str) -> None:
@@ -67,11 +86,12 @@ def _batch(netns: str, lines: Sequence[str]) -> None:
     _run(["ip", "-n", netns, "-batch", "-"], "\n".join(lines) + "\n")
 
 
-def _ip(arguments: Sequence[str]) -> None:
-    _run(["ip", *arguments], "")
+def _ip(arguments: Sequence[str]) -> str:
+    return _run(["ip", *arguments], "")
 
 
-def _run(command: Sequence[str], text: str) -> None:
+def _run(command: Sequence[str], text: str) -> str:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Unavailable(f"{' '.join(command)} failed: {done.stderr.strip()}")
+    return done.stdout

@@ -1,14 +1,12 @@
 """What `lab up` and `lab pod add` are asked for, as values. Pure."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address
-from typing import Any
 
-import yaml
-
-from romana.errors import InvalidInput
+from ipam.topology.syntax import label_key, label_value
+from romana.errors import UsageError
+from romana.lab.document import LabDocument, Wanted, read_lab_document
 from romana.lab.spec import DEFAULT_TOPOLOGY, LabSpec, check_name, make_nodes
 from romana.objects.models import Port
 from romana.objects.naming import PORT_MAX, PROTOCOLS
@@ -16,8 +14,6 @@ from romana.objects.naming import PORT_MAX, PROTOCOLS
 __all__ = ["LabPlan", "least_used_node", "parse_port", "plan_lab"]
 
 NODES_DEFAULT = 3
-
-Wanted = tuple[str, dict[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +27,31 @@ class LabPlan:
 def plan_lab(name: str, count: int | None, nodes: Sequence[str], document: bytes | None, *, programs: str, etcd: str) -> LabPlan:
     """The lab that was asked for. Nodes: those given, else as many as given, else those of the document, else three.
 
-    The topology itself is judged by ipamd; here only its nodes and the addresses that it fixes matter."""
+    Raises UsageError for what the arguments say, InvalidInput for what the document says."""
+    check_name(name)
     if count is not None and nodes:
-        raise InvalidInput("--nodes and --node say the same thing twice; give one of them")
-    topology, listed = _read(document)
-    fixed = _fixed_hosts(topology)
-    wanted = [_parse_node(text) for text in nodes] or _numbered(count) or listed or [(host, {}) for host in fixed]
-    placed = make_nodes(wanted or _numbered(NODES_DEFAULT), fixed)
-    return LabPlan(LabSpec(check_name(name), placed, programs, etcd), json.dumps(topology).encode())
+        raise UsageError("--nodes and --node say the same thing twice; give one of them")
+    given = [_parse_node(text) for text in nodes] or _numbered(count)
+    read = _default() if document is None else read_lab_document(document)
+    wanted = given or read.nodes or [(host, {}) for host in read.fixed] or _numbered(NODES_DEFAULT)
+    placed = make_nodes(wanted, read.fixed, by_argument=bool(given))
+    return LabPlan(LabSpec(name, placed, programs, etcd), read.topology)
+
+
+def parse_labels(pairs: Sequence[str], option: str = "--label") -> dict[str, str]:
+    """`k=v` pairs as labels; raises UsageError for what is no such pair, and for a label that is given twice."""
+    labels: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"{option} {pair!r} is not LABEL=VALUE")
+        if key in labels:
+            raise UsageError(f"{option}: {key!r} is given twice, as {labels[key]!r} and as {value!r}")
+        try:
+            labels[label_key(key)] = label_value(value)
+        except ValueError as err:
+            raise UsageError(f"{option} {pair!r}: {err}") from err
+    return labels
 
 
 def parse_port(text: str) -> Port:
@@ -47,7 +60,7 @@ def parse_port(text: str) -> Port:
     number, _, protocol = rest.partition("/")
     protocol = protocol.upper() or "TCP"
     if not number.isascii() or not number.isdigit() or not 0 < int(number) <= PORT_MAX or protocol not in PROTOCOLS:
-        raise InvalidInput(
+        raise UsageError(
             f"--port {text!r} is not [NAME=]N[/PROTOCOL] with N of 1 to {PORT_MAX} and one of {', '.join(PROTOCOLS)}"
         )
     return Port(int(number), protocol, name)
@@ -58,48 +71,16 @@ def least_used_node(lab: LabSpec, nodes_of_pods: Sequence[str]) -> str:
     return min((node.name for node in lab.nodes), key=nodes_of_pods.count)
 
 
-def _read(document: bytes | None) -> tuple[Mapping[str, Any], list[Wanted]]:
-    """The topology and the nodes listed beside it."""
-    if document is None:
-        return DEFAULT_TOPOLOGY, []
-    try:
-        value = yaml.safe_load(document)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as err:
-        raise InvalidInput(f"--topology is neither JSON nor YAML: {err}") from err
-    if not isinstance(value, dict):
-        raise InvalidInput(f"--topology holds {value!r}; must be a topology document")
-    if "topology" not in value:
-        return value, []
-    nodes = [node for node in value.get("nodes") or [] if isinstance(node, dict) and "name" in node]
-    return value["topology"], [(str(node["name"]), dict(node.get("labels") or {})) for node in nodes]
-
-
-def _fixed_hosts(value: Any) -> dict[str, IPv4Address]:
-    """Addresses of the hosts that a document names, at any depth; what is malformed is left to ipamd's words."""
-    found: dict[str, IPv4Address] = {}
-    if isinstance(value, dict):
-        if "ip" in value and "name" in value:
-            try:
-                found[str(value["name"])] = IPv4Address(value["ip"])
-            except ValueError:
-                return {}
-        for child in value.values():
-            found.update(_fixed_hosts(child))
-    elif isinstance(value, list):
-        for child in value:
-            found.update(_fixed_hosts(child))
-    return found
+def _default() -> LabDocument:
+    return LabDocument(json.dumps(DEFAULT_TOPOLOGY).encode(), [], {})
 
 
 def _parse_node(text: str) -> Wanted:
     name, *pairs = text.split(",")
-    wrong = [pair for pair in pairs if "=" not in pair]
-    if wrong:
-        raise InvalidInput(f"--node {text!r}: {wrong[0]!r} is not LABEL=VALUE")
-    return name, dict(pair.split("=", 1) for pair in pairs)
+    return name, parse_labels(pairs, f"--node {text!r}:")
 
 
 def _numbered(count: int | None) -> list[Wanted]:
     if count is not None and count < 1:
-        raise InvalidInput(f"--nodes {count} is too few; a lab has at least one node")
+        raise UsageError(f"--nodes {count} is too few; a lab has at least one node")
     return [(f"node-{number}", {}) for number in range(1, (count or 0) + 1)]

@@ -3,18 +3,18 @@
 A record `<run>/pods/<namespace>/<pod>.json` is written before the pod's namespace is made, so that `down` finds it.
 """
 
-import asyncio
 import json
 import secrets
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from romana.errors import InvalidInput, NotFound, Unavailable
+from romana.errors import InvalidInput, NotFound, RomanaError, Unavailable
 from romana.lab import namespaces
 from romana.lab.processes import write_atomically
+from romana.lab.progress import Say, Steps, to_the_end
 from romana.lab.spec import LabSpec
 from romana.objects.applying import apply_pod, delete_pod
 from romana.objects.models import PodObject
@@ -25,7 +25,11 @@ from romana.store.opening import open_store
 __all__ = ["PodRecord", "add_pod", "call_cni", "delete", "find_pod", "records"]
 
 IFNAME = "eth0"
-STORE_TIMEOUT_S = 30.0
+STORE_TIMEOUT_S = 15.0  # a killed etcd is back after one or two
+UNDO_TIMEOUT_S = 5.0
+
+Undo = tuple[str, Callable[[], Awaitable[object]]]
+"""What a step made, and how it is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,7 @@ def find_pod(lab: LabSpec, namespace: str, name: str) -> PodRecord:
     raise NotFound(f"lab {lab.name} has no pod {namespace}/{name} (there: {there})")
 
 
-async def add_pod(lab: LabSpec, wanted: PodObject) -> PodRecord:
+async def add_pod(lab: LabSpec, wanted: PodObject, say: Say = lambda _: None) -> PodRecord:
     """Store the Pod object, make its network namespace, execute its node's CNI program; all of it undone when that fails."""
     check_pod(wanted)
     lab.node(wanted.node)
@@ -70,22 +74,57 @@ async def add_pod(lab: LabSpec, wanted: PodObject) -> PodRecord:
     path = str(namespaces.netns_path(netns))
     pod = PodRecord(wanted.name, wanted.namespace, wanted.node, path, secrets.token_hex(32))
     _claim(lab, pod)
-    uid = ""
-    try:
-        uid = await _store_pod(lab, wanted)
-        await asyncio.to_thread(namespaces.ensure_netns, netns)
-        result = await call_cni(lab, pod, "ADD", uid)
-    except BaseException:
-        await _remove(lab, pod, uid)
-        raise
+    undo: list[Undo] = []
+    async with Steps(say) as steps:
+        try:
+            result = await _make(lab, pod, wanted, undo, steps)
+        except BaseException as err:
+            steps.doing("what was begun to be undone")
+            await _undo(lab, pod, undo, err)
+            raise
     pod = replace(pod, ips=tuple(ip["address"].split("/")[0] for ip in result["ips"]), cni_result=result)
     _save(lab, pod)
     return pod
 
 
+async def _make(lab: LabSpec, pod: PodRecord, wanted: PodObject, undo: list[Undo], steps: Steps) -> dict[str, Any]:
+    """The steps of `add_pod`; each puts what takes it back into `undo` before it begins."""
+    steps.doing("etcd")
+    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
+    try:
+        undo.append((f"Pod object {pod.namespace}/{pod.name}", lambda: _delete_object(lab, pod, UNDO_TIMEOUT_S)))
+        await ensure_namespace(store, wanted.namespace)
+        stored, _ = await apply_pod(store, wanted)
+    finally:
+        await store.close()
+    undo.append((f"network namespace {pod.netns_name}", lambda: to_the_end(namespaces.remove, [pod.netns_name])))
+    await to_the_end(namespaces.ensure_netns, pod.netns_name)
+    undo.append((f"attachment of {pod.container_id}", lambda: call_cni(lab, pod, "DEL", stored.uid)))
+    steps.doing("the CNI program")
+    return await call_cni(lab, pod, "ADD", stored.uid)
+
+
+async def _undo(lab: LabSpec, pod: PodRecord, undo: Sequence[Undo], err: BaseException) -> None:
+    """Take back, last step first, what can be; while something is left the record stays, so that `lab pod del` can finish."""
+    left = []
+    for what, step in reversed(undo):
+        try:
+            await step()
+        except RomanaError as failure:
+            left.append(f"{what} ({failure})")
+    if not left:
+        _path(lab, pod).unlink(missing_ok=True)
+        return
+    way_out = f"romana lab pod del {pod.name} --namespace {pod.namespace} --lab {lab.name} removes it"
+    raise Unavailable(f"{err}; not undone: {'; '.join(left)}; {way_out}") from err
+
+
 async def delete(lab: LabSpec, pod: PodRecord) -> None:
     """CNI DEL, then the namespace, then the Pod object."""
-    await _remove(lab, pod, "")
+    await call_cni(lab, pod, "DEL")
+    await to_the_end(namespaces.remove, [pod.netns_name])
+    await _delete_object(lab, pod, STORE_TIMEOUT_S)
+    _path(lab, pod).unlink(missing_ok=True)
 
 
 async def call_cni(lab: LabSpec, pod: PodRecord, command: str, uid: str = "") -> dict[str, Any]:
@@ -107,9 +146,7 @@ async def call_cni(lab: LabSpec, pod: PodRecord, command: str, uid: str = "") ->
     }
     program = str(lab.cni_bin_dir(pod.node) / "romana")
     command_line = namespaces.enter(lab.netns(pod.node), [program])
-    return await asyncio.to_thread(
-        _execute, command_line, environ, json.dumps(stdin), f"CNI {command} of {pod.namespace}/{pod.name}"
-    )
+    return await to_the_end(_execute, command_line, environ, json.dumps(stdin), f"CNI {command} of {pod.namespace}/{pod.name}")
 
 
 def _execute(command: Sequence[str], environ: Mapping[str, str], stdin: str, what: str) -> dict[str, Any]:
@@ -124,25 +161,12 @@ def _execute(command: Sequence[str], environ: Mapping[str, str], stdin: str, wha
     return dict(answer)
 
 
-async def _store_pod(lab: LabSpec, wanted: PodObject) -> str:
-    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
-    try:
-        await ensure_namespace(store, wanted.namespace)
-        stored, _ = await apply_pod(store, wanted)
-        return stored.uid
-    finally:
-        await store.close()
-
-
-async def _remove(lab: LabSpec, pod: PodRecord, uid: str) -> None:
-    await call_cni(lab, pod, "DEL", uid)
-    namespaces.remove([pod.netns_name])
-    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
+async def _delete_object(lab: LabSpec, pod: PodRecord, timeout_s: float) -> None:
+    store = await open_store([lab.etcd_endpoint], timeout_s=timeout_s)
     try:
         await delete_pod(store, pod.namespace, pod.name)
     finally:
         await store.close()
-    _path(lab, pod).unlink(missing_ok=True)
 
 
 def _claim(lab: LabSpec, pod: PodRecord) -> None:

@@ -9,16 +9,30 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from romana.lab.namespaces import enter
 from romana.lab.spec import LabSpec, ProcessSpec
 
-__all__ = ["Running", "read_all", "read_one", "spawn", "stop_all", "write_atomically"]
+__all__ = [
+    "SUPERVISOR",
+    "Running",
+    "keepers",
+    "read_all",
+    "read_one",
+    "record",
+    "spawn",
+    "stop_all",
+    "stop_keepers",
+    "write_atomically",
+]
 
 STOP_GRACE_S = 3.0
+
+SUPERVISOR = "romana.lab.supervisor"
+"""The module that keeps a lab's processes running. Its command line, and that of the guard around it, end with the lab's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,38 @@ def read_all(lab: LabSpec) -> dict[str, int]:
 
 def stop_all(lab: LabSpec, ids: Iterable[str]) -> None:
     """End these processes in the order given: SIGTERM to all, after a grace SIGKILL to whoever is left."""
-    running = [found for process_id in ids if (found := read_one(lab, process_id))]
+    _stop([found for process_id in ids if (found := read_one(lab, process_id))])
+
+
+def keepers(name: str) -> list[Running]:
+    """All guards and supervisors of a lab, recorded or not: whoever started one may have been killed before writing it down."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        running = Running(int(path.parent.name), _start_time(int(path.parent.name)) or 0)
+        with contextlib.suppress(OSError):
+            *command, _ = path.read_bytes().decode(errors="replace").split("\0")
+            # Both are `PROGRAM OPTION WHAT ... LAB`.
+            if len(command) > 3 and command[-1] == name and SUPERVISOR in command[2]:
+                found.append(running)
+    return found
+
+
+def stop_keepers(name: str) -> None:
+    """End all guards and supervisors of a lab; afterwards nobody starts anything of it again."""
+    while running := [process for process in keepers(name) if process.alive]:
+        for process in running:
+            _end_group(process)
+        _stop(running)
+
+
+def _end_group(leader: Running) -> None:
+    """A guard leads a group (setsid(2)): a supervisor just forked, that no list shows by its name yet, is in it."""
+    with contextlib.suppress(ProcessLookupError):
+        if leader.alive and os.getpgid(leader.pid) == leader.pid:
+            os.killpg(leader.pid, signal.SIGTERM)
+
+
+def _stop(running: Sequence[Running]) -> None:
     for process in running:
         process.signal(signal.SIGTERM)
     deadline = time.monotonic() + STOP_GRACE_S

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from romana.errors import Fault, InvalidInput
+from romana.errors import Fault, InvalidInput, UsageError
 from romana.names import is_node_name
 
 __all__ = ["CONTROL", "DEFAULT_TOPOLOGY", "FABRIC", "FABRIC_NET", "LabSpec", "NodeSpec", "ProcessSpec", "check_name", "from_json"]
@@ -196,29 +196,38 @@ def from_json(value: dict[str, Any]) -> LabSpec:
 
 
 def check_name(name: str) -> str:
-    """The lab's name when it can be one; raises InvalidInput."""
+    """The lab's name when it can be one; raises UsageError."""
     if len(name) > LAB_NAME_MAX or not _LAB_NAME.fullmatch(name):
         rule = f"lower-case letters, digits and '-', at most {LAB_NAME_MAX} characters"
-        raise InvalidInput(f"--name {name!r} cannot name a lab: it takes {rule}")
+        raise UsageError(f"--name {name!r} cannot name a lab: it takes {rule}")
     return name
 
 
-def make_nodes(wanted: list[tuple[str, dict[str, str]]], fixed: dict[str, IPv4Address]) -> tuple[NodeSpec, ...]:
-    """Nodes with addresses: those that the topology fixes (`fixed`), else the next ones from .11 on; raises InvalidInput."""
-    taken = (FABRIC, CONTROL)
-    bad = [name for name, _ in wanted if not is_node_name(name) or name in taken or name.startswith(POD_PREFIX)]
-    rule = f"it takes a DNS name in lower case that is not {FABRIC} or {CONTROL} and does not begin with {POD_PREFIX}"
-    faults = [Fault("--node", f"{name!r} cannot name a node: {rule}") for name in bad]
+def make_nodes(
+    wanted: list[tuple[str, dict[str, str]]], fixed: dict[str, IPv4Address], *, by_argument: bool = True
+) -> tuple[NodeSpec, ...]:
+    """Nodes with addresses: those that the topology fixes (`fixed`), else the next ones from .11 on.
+
+    Raises InvalidInput, UsageError when only arguments (`by_argument`) are at fault."""
     names = [name for name, _ in wanted]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    faults += [Fault("--node", f"{name!r} stands there twice") for name in twice]
     outside = {name: ip for name, ip in fixed.items() if name in names and ip not in FABRIC_NET}
     rule = f"a lab's nodes are in {FABRIC_NET}"
-    faults += [Fault("--topology", f"gives {name} the address {ip}; {rule}") for name, ip in outside.items()]
-    if not 0 < len(wanted) <= NODES_MAX:
-        faults.append(Fault("--nodes", f"is {len(wanted)}; must be 1 to {NODES_MAX}"))
-    if faults:
-        raise InvalidInput("the lab cannot have these nodes:", faults)
+    unfit = [Fault("--topology", f"gives {name} the address {ip}; {rule}") for name, ip in outside.items()]
+    if faults := unfit + _name_faults(names, "--node" if by_argument else "--topology"):
+        error = UsageError if by_argument and not unfit else InvalidInput
+        raise error("the lab cannot have these nodes:", faults)
     usable = range(FIRST_NODE, FABRIC_NET.num_addresses - 1)
     free = (FABRIC_NET[number] for number in usable if FABRIC_NET[number] not in fixed.values())
     return tuple(NodeSpec(name, fixed.get(name) or next(free), labels) for name, labels in wanted)
+
+
+def _name_faults(names: list[str], source: str) -> list[Fault]:
+    taken = (FABRIC, CONTROL)
+    bad = [name for name in names if not is_node_name(name) or name in taken or name.startswith(POD_PREFIX)]
+    rule = f"it takes a DNS name in lower case that is not {FABRIC} or {CONTROL} and does not begin with {POD_PREFIX}"
+    faults = [Fault(source, f"{name!r} cannot name a node: {rule}") for name in bad]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    faults += [Fault(source, f"{name!r} stands there twice") for name in twice]
+    if not 0 < len(names) <= NODES_MAX:
+        faults.append(Fault(source, f"asks for {len(names)} nodes; must be 1 to {NODES_MAX}"))
+    return faults

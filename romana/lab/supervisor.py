@@ -2,10 +2,13 @@
 
 Each process is watched by its pidfd (man 2 pidfd_open), so that a supervisor that was itself killed adopts what outlived it
 instead of starting everything twice. A process that dies young is restarted with a pause that doubles up to 5 s.
+Of several supervisors one works, the holder of a lock, and the others wait for its end: `lab up` starts a guard where none is
+left, also beside a supervisor that outlived its guard.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
 import signal
@@ -21,11 +24,13 @@ __all__ = ["GUARD", "main"]
 
 log = logging.getLogger(__name__)
 
+LOCK = "supervisor.lock"
+"""File of a lab that the working supervisor holds locked (man 2 flock); no process that it starts inherits it."""
 PAUSE_FIRST_S = 0.05
 PAUSE_MAX_S = 5.0
 YOUNG_S = 5.0  # a process that lived longer starts again at once
 
-GUARD = 'while [ -e "$1" ]; do "$2" -m romana.lab.supervisor "$3"; [ $? -eq 0 ] && break; sleep 0.2; done'
+GUARD = f'while [ -e "$1" ]; do "$2" -m {processes.SUPERVISOR} "$3"; [ $? -eq 0 ] && break; sleep 0.2; done'
 """Run as `sh -c GUARD sh <lab record> <python> <lab>`: restarts the supervisor for as long as the lab exists."""
 
 
@@ -81,8 +86,10 @@ def main() -> None:
     """Entry of the module; exits with 0 only when it was told to stop."""
     lab = load(sys.argv[1])
     logs.set_up("INFO")
-    processes.record(lab, "supervisor", os.getpid())
-    asyncio.run(_supervise(lab))
+    with (lab.run / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        processes.record(lab, "supervisor", os.getpid())
+        asyncio.run(_supervise(lab))
 
 
 if __name__ == "__main__":

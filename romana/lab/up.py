@@ -15,6 +15,7 @@ from cni.install import install
 from romana import keys
 from romana.errors import ConfigError, NotFound, Refused, Unavailable
 from romana.lab import namespaces, processes, record
+from romana.lab.progress import Steps, to_the_end
 from romana.lab.spec import CONTROL, REFUSED, LabSpec
 from romana.lab.supervisor import GUARD
 from romana.objects.namespaces import ensure_namespace
@@ -63,23 +64,28 @@ def find_programs() -> tuple[str, str]:
 
 async def bring_up(lab: LabSpec, topology: bytes, say: Progress) -> None:
     """Make what is missing of a lab and wait until it answers; raises Unavailable naming what did not, and its log."""
-    began = time.monotonic()
+    async with Steps(say) as steps:
+        await _bring_up(lab, topology, steps)
 
-    def done(step: str) -> None:
-        say(f"[{time.monotonic() - began:4.1f} s] {step}")
 
+async def _bring_up(lab: LabSpec, topology: bytes, steps: Steps) -> None:
+    done = steps.done
     _prepare(lab)
-    await asyncio.to_thread(namespaces.ensure_fabric, lab)
+    steps.doing("namespaces")
+    await to_the_end(namespaces.ensure_fabric, lab)
     done(f"namespaces: {lab.netns('tor')}, {lab.netns(CONTROL)}, {', '.join(lab.netns(node.name) for node in lab.nodes)}")
     _start_supervisor(lab)
+    steps.doing(f"etcd and ipamd; logs are in {lab.run}/log")
     refused = await _apply(lab, topology)
     done("etcd and ipamd answer; topology applied, nodes added")
     for name, reason in refused.items():
         done(f"{name} stays outside the cluster: {reason}")
     for node in lab.nodes:
+        steps.doing(f"the agent of {node.name}; its log is {lab.run}/log/agent@{node.name}.log")
         await _wait_for_agent(lab, node.name)
         install(lab.cni_bin_dir(node.name), lab.cni_conf_dir(node.name), str(lab.agent_socket(node.name)))
     done("agents answer; CNI programs and configurations installed")
+    steps.doing("every node's kernel to be as planned; romana status tells more")
     await _wait_for_routes(lab, [node.name for node in lab.nodes if node.name not in refused])
     done("routes and policy are in the kernel of every node")
 

@@ -141,6 +141,7 @@ class CheckResponse(_message.Message):
     FAULTS_FIELD_NUMBER: _builtins.int
     REFUSALS_FIELD_NUMBER: _builtins.int
     PREFIXES_FIELD_NUMBER: _builtins.int
+    GIVEN_BACK_FIELD_NUMBER: _builtins.int
     ok: _builtins.bool
     """Whether the document is well-formed and could be applied now."""
     @_builtins.property
@@ -155,6 +156,12 @@ class CheckResponse(_message.Message):
     def prefixes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prefix]:
         """The prefixes that the document gives, when it is well-formed."""
 
+    @_builtins.property
+    def given_back(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Blocks that Apply would give back, because they stand in the way and no address of them is held or still cooling; their nodes
+        get others. "block 10.40.0.0/29 of node n1 in network pods"
+        """
+
     def __init__(
         self,
         *,
@@ -162,10 +169,11 @@ class CheckResponse(_message.Message):
         faults: _abc.Iterable[Global___DocumentFault] | None = ...,
         refusals: _abc.Iterable[_builtins.str] | None = ...,
         prefixes: _abc.Iterable[Global___Prefix] | None = ...,
+        given_back: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "ok", b"ok", "prefixes", b"prefixes", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["faults", b"faults", "given_back", b"given_back", "ok", b"ok", "prefixes", b"prefixes", "refusals", b"refusals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

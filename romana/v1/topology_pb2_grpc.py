@@ -72,6 +72,7 @@ class TopologyServicer(object):
 
     def Apply(self, request, context):
         """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing.
+        Blocks that stand in the way are given back, except those with an address that is held or still cooling: these refuse it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -39,7 +39,9 @@ class TopologyStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TopologyAsyncStub: ...
     Apply: _grpc.UnaryUnaryMultiCallable[_topology_pb2.ApplyRequest, _topology_pb2.ApplyResponse]
-    """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing."""
+    """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing.
+    Blocks that stand in the way are given back, except those with an address that is held or still cooling: these refuse it.
+    """
     Check: _grpc.UnaryUnaryMultiCallable[_topology_pb2.CheckRequest, _topology_pb2.CheckResponse]
     """Says what Apply would say of the document by itself and against the present state; changes nothing."""
     Show: _grpc.UnaryUnaryMultiCallable[_topology_pb2.ShowRequest, _topology_pb2.ShowResponse]
@@ -57,7 +59,9 @@ class TopologyStub:
 class TopologyAsyncStub(TopologyStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Apply: _aio.UnaryUnaryMultiCallable[_topology_pb2.ApplyRequest, _topology_pb2.ApplyResponse]  # type: ignore[assignment]
-    """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing."""
+    """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing.
+    Blocks that stand in the way are given back, except those with an address that is held or still cooling: these refuse it.
+    """
     Check: _aio.UnaryUnaryMultiCallable[_topology_pb2.CheckRequest, _topology_pb2.CheckResponse]  # type: ignore[assignment]
     """Says what Apply would say of the document by itself and against the present state; changes nothing."""
     Show: _aio.UnaryUnaryMultiCallable[_topology_pb2.ShowRequest, _topology_pb2.ShowResponse]  # type: ignore[assignment]
@@ -78,7 +82,9 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
         request: _topology_pb2.ApplyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_topology_pb2.ApplyResponse, _abc.Awaitable[_topology_pb2.ApplyResponse]]:
-        """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing."""
+        """Puts a document in force, or refuses it and leaves the old one in force. Applying the same document again changes nothing.
+        Blocks that stand in the way are given back, except those with an address that is held or still cooling: these refuse it.
+        """
 
     @_abc_1.abstractmethod
     def Check(

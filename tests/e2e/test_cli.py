@@ -1,9 +1,12 @@
 """The command line against a lab: answers, exit codes, and errors that name field, value and way out."""
 
 import json
+import time
+from pathlib import Path
 
 import pytest
 
+from romana.cli.context import CALL_TIMEOUT_S
 from tests.e2e.conftest import ROMANA, Lab, run
 
 pytestmark = [pytest.mark.e2e]
@@ -71,7 +74,7 @@ def test_addresses_outside_free_and_malformed_are_told_apart(lab: Lab) -> None:
     assert (outside.code, outside.json["state"]) == (1, "outside")
     assert lab.romana("ipam", "who", "10.40.255.255", "-o", "json").json["state"] == "unclaimed"
     malformed = lab.romana("ipam", "who", "10.40.0")
-    assert malformed.code == 4
+    assert malformed.code == 2
     assert "10.40.0" in malformed.err
 
 
@@ -83,6 +86,25 @@ def test_etcd_or_ipamd_away_is_exit_code_3_with_the_endpoint() -> None:
     assert (done.code, "unix:/nonexistent/etcd" in done.err) == (3, True)
 
 
+def test_status_asks_etcd_and_ipamd_at_once_and_says_of_each_that_it_is_away() -> None:
+    environ = {"ROMANA_IPAM_ENDPOINTS": "unix:/nonexistent/ipamd", "ROMANA_ETCD_ENDPOINTS": "unix:/nonexistent/etcd"}
+    began = time.monotonic()
+    done = run([ROMANA, "status", "-o", "json"], environ=environ)
+    assert [(check["id"], check["ok"]) for check in done.json["checks"]] == [("etcd", False), ("ipamd", False)]
+    assert done.code == 3
+    assert time.monotonic() - began < 2 * CALL_TIMEOUT_S  # one after the other they would take longer
+
+
+def test_the_store_is_read_as_lines_or_json(lab: Lab) -> None:
+    listed = lab.romana("store", "list", "nodes/", "-o", "json").json["keys"]
+    assert listed == lab.romana("store", "list", "nodes/").out.split() == ["nodes/node-1", "nodes/node-2", "nodes/node-3"]
+    topology = lab.romana("store", "get", "topology", "-o", "json").json["value"]
+    assert topology["document"]["networks"][0]["cidr"] == "10.40.0.0/16"
+    assert topology["generation"] == 1
+    assert lab.romana("store", "get", "nodes/node-1").json["value"]["state"] == "ready"
+    assert lab.romana("store", "get", "nonsense").code == 1
+
+
 def test_a_wrong_configuration_names_every_fault_and_is_exit_code_2() -> None:
     done = run([ROMANA, "config", "check"], environ={"ROMANA_IPAM_INSECURE": "maybe", "ROMANA_AGENT_MTU": "big"})
     assert done.code == 2
@@ -90,9 +112,37 @@ def test_a_wrong_configuration_names_every_fault_and_is_exit_code_2() -> None:
     assert "ROMANA_AGENT_MTU" in done.err
 
 
-def test_wrong_usage_is_exit_code_2() -> None:
-    assert run([ROMANA, "topology", "aply", "x"]).code == 2
-    assert run([ROMANA, "node", "add", "x"]).code == 2
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        ("topology aply x", "aply"),
+        ("node add x", "--address"),
+        ("node add x --address 192.0.2.9 --label x", "'x'"),
+        ("node add x --address 192.0.2.9 --label a=b --label a=c", "'a' is given twice"),
+        ("topology check /nonexistent", "/nonexistent cannot be read"),
+        ("apply -f /nonexistent", "/nonexistent cannot be read"),
+        ("lab up --name usage --topology /nonexistent", "/nonexistent cannot be read"),
+        ("lab up --name usage --nodes 0", "--nodes 0"),
+        ("lab up --name usage --node a,x", "'x' is not LABEL=VALUE"),
+        ("lab up --name Usage", "--name 'Usage'"),
+        ("ipam who garbage", "'garbage'"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: str, word: str) -> None:
+    done = run([ROMANA, *arguments.split()])
+    assert (done.code, word in done.err) == (2, True), done.err
+    assert not Path("/run/romana-lab/usage").exists()
+
+
+@pytest.mark.parametrize(
+    "document", ["{", '{"networks": []}', '{"topology": {}, "nodes": 5}', '{"topology": {}, "nodes": [{"nam": 1}]}']
+)
+def test_a_lab_of_a_wrong_document_is_refused_before_anything_is_built(document: str) -> None:
+    done = run([ROMANA, "lab", "up", "--name", "wrong", "--topology", "-"], stdin=document)
+    assert done.code == 4
+    assert "Traceback" not in done.err
+    assert not list(Path("/run/netns").glob("wrong-*"))
+    assert not Path("/run/romana-lab/wrong").exists()
 
 
 def test_what_is_not_there_is_named_with_what_is(lab: Lab) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from romana.lab.processes import keepers
 from tests.e2e.conftest import ROMANA
 
 pytestmark = [pytest.mark.e2e]
@@ -19,7 +20,9 @@ def start() -> subprocess.Popen[str]:
 
 
 def leftovers(pid: int) -> list[str]:
-    return [str(path) for root in ("/run/netns", "/run/romana-lab") for path in Path(root).glob(f"demo-{pid}*")]
+    return [
+        str(path) for root in ("/run/netns", "/run/romana-lab", "/var/lib/romana-lab") for path in Path(root).glob(f"demo-{pid}*")
+    ]
 
 
 @pytest.mark.timeout(180)
@@ -42,3 +45,18 @@ def test_two_demos_at_once_work_and_clear_away_one_that_was_killed() -> None:
         assert "What to try next" in output
         assert leftovers(demo.pid) == []
     assert leftovers(killed.pid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("step", ["1.", "[", "3."])
+def test_a_demo_that_is_told_to_stop_leaves_nothing_behind(number: signal.Signals, step: str) -> None:
+    demo = start()
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if line.startswith(step):
+            break
+    demo.send_signal(number)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 128 + number, output
+    assert leftovers(demo.pid) == []
+    assert keepers(f"demo-{demo.pid}") == []

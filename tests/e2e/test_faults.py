@@ -12,7 +12,7 @@ import pytest
 
 from romana.lab.probe import Answers, Flow, Pod
 from tests.e2e.cni_call import Container
-from tests.e2e.conftest import Lab, run
+from tests.e2e.conftest import ROMANA, Lab, run
 from tests.e2e.test_lab import wait_for_new_pid
 
 pytestmark = [pytest.mark.e2e]
@@ -121,6 +121,32 @@ def test_del_succeeds_while_ipamd_is_away_and_the_address_is_released_later(lab:
             assert done.code == 0, done.out
             assert not [route for route in lab.routes("node-3") if route["dst"] == ip]
         assert eventually(lambda: lab.romana("ipam", "who", ip, "-o", "json").json["state"] == "cooling")
+
+
+def test_a_pod_that_could_not_be_added_leaves_no_record_and_waiting_is_told(lab: Lab) -> None:
+    with frozen(lab.status()["control"]["pids"]["etcd"]):
+        done = run([ROMANA, "lab", "pod", "add", "late", "--lab", lab.name, "--node", "node-1"])
+        assert done.code == 3, done.err
+        assert "waiting for etcd" in done.err
+        assert lab.status()["pods"] == []
+    lab.add_pod("late", "node-1")
+    assert lab.delete_pod("late").code == 0
+
+
+def test_what_could_not_be_undone_is_named_and_pod_del_finishes_it(lab: Lab) -> None:
+    program = Path(lab.node("node-1")["cni_bin"])
+    aside = program.with_name("aside")
+    program.rename(aside)
+    try:
+        program.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+        program.chmod(0o755)
+        done = run([ROMANA, "lab", "pod", "add", "odd", "--lab", lab.name, "--node", "node-1"])
+        assert (done.code, "not undone: attachment" in done.err, "lab pod del odd" in done.err) == (3, True, True), done.err
+        assert lab.romana("store", "get", "pods/default/odd").code == 1
+    finally:
+        aside.rename(program)
+    assert lab.delete_pod("odd").code == 0
+    assert lab.status()["pods"] == []
 
 
 def test_routes_that_somebody_else_changed_are_repaired(lab: Lab, probes: list[Pod]) -> None:

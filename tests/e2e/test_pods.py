@@ -78,7 +78,7 @@ def test_a_pod_is_in_etcd_under_its_keys_and_gone_after_del(lab: Lab) -> None:
     pod = lab.add_pod("kept", "node-2", "--label", "role=x", "--port", "web=80/TCP", "--namespace", "team")
     ip, container = pod["ips"][0], pod["container_id"]
     keys = {
-        f"addresses/pods/{ip}": {"state": "ADDRESS_STATE_HELD"},
+        f"addresses/pods/{ip}": {"state": "held"},
         f"attachments/node-2/romana/{container}/eth0": {"host_interface": pod["cni_result"]["interfaces"][0]["name"]},
         f"endpoints/team/kept/{container}": {"addresses": [ip], "node": "node-2"},
         "pods/team/kept": {"labels": {"role": "x"}, "node": "node-2"},

@@ -11,7 +11,7 @@ from romana.names import host_interface
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, store_pb2
 from tests.invariants import faults, index_faults
-from tests.ipamd import Running, flat, running, until, write_pod
+from tests.ipamd import Running, attachment, flat, running, until, write_pod
 
 
 @pytest.fixture
@@ -214,6 +214,38 @@ async def test_every_wrong_field_is_named(ipamd: Running) -> None:
         "attachment.node", "attachment.conf", "attachment.container_id", "attachment.ifname",
         "node_uid", "pod.namespace", "pod.name",
     ]  # fmt: skip
+
+
+WRONG_FIELDS = [
+    *(("attachment", field, "a b") for field in ("node", "conf", "container_id", "ifname")),
+    *(("pod", field, "a b") for field in ("namespace", "name", "uid")),
+    *(("", field, "a b") for field in ("node_uid", "boot_id")),
+    ("attachment", "container_id", "c" * 256),
+    ("attachment", "conf", "c" * 256),
+]
+
+
+@pytest.mark.parametrize(("message", "field", "value"), WRONG_FIELDS)
+async def test_the_words_of_a_refusal_have_the_path_of_the_field(message: str, field: str, value: str, ipamd: Running) -> None:
+    """The agent chooses CNI's error code by it."""
+    request = ipam_pb2.AllocateRequest(attachment=attachment("n1", "c1"), pod=store_pb2.PodRef(namespace="default", name="p"))
+    setattr(getattr(request, message) if message else request, field, value)
+    with pytest.raises(InvalidInput) as caught:
+        await ipamd.ipam(lambda stub, left: stub.Allocate(request, timeout=left))
+    path = f"{message}.{field}" if message else field
+    assert [fault.path for fault in caught.value.faults] == [path]
+    assert f"{path}: " in str(caught.value)
+
+
+async def test_a_container_id_and_a_network_name_of_255_characters_work(ipamd: Running) -> None:
+    """Whatever a file system takes as a name."""
+    key = store_pb2.AttachmentKey(node="n1", conf="n" * 255, container_id="c" * 255, ifname="eth0")
+    answer = await ipamd.ipam(lambda stub, left: stub.Allocate(ipam_pb2.AllocateRequest(attachment=key), timeout=left))
+    assert answer.addresses[0].ip == "10.40.0.0"
+    found = await ipamd.lookup("10.40.0.0")
+    assert found.attachment == key
+    released = await ipamd.ipam(lambda stub, left: stub.Release(ipam_pb2.ReleaseRequest(attachment=key), timeout=left))
+    assert released.released
 
 
 async def test_an_empty_request_is_refused_and_writes_nothing(ipamd: Running, store: Store) -> None:

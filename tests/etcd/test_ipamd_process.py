@@ -181,6 +181,14 @@ def test_a_wrong_configuration_is_told_and_ends_it_with_2(tmp_path: Path, ipam: 
     assert "Traceback" not in ended.stderr
 
 
+def test_an_empty_list_of_etcd_endpoints_is_told_and_ends_it_with_2(tmp_path: Path) -> None:
+    config = tmp_path / "a.toml"
+    config.write_text(f'[etcd]\nendpoints = []\n[ipam]\nlisten = ["unix:{tmp_path}/a.sock"]\n')
+    ended = subprocess.run([*COMMAND, "--config", str(config)], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False), ended.stderr
+    assert "endpoint" in ended.stderr
+
+
 def test_a_second_ipamd_on_the_same_socket_says_so(own_etcd: EtcdServer, tmp_path: Path) -> None:
     config = configure(tmp_path, own_etcd.target)
     with process(config):

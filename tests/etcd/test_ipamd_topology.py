@@ -12,7 +12,7 @@ from romana.errors import InvalidInput, NotFound, Refused
 from romana.store.api import Store
 from romana.v1 import node_pb2, store_pb2
 from tests.invariants import faults
-from tests.ipamd import Running, flat, running, until
+from tests.ipamd import Clock, Running, flat, running, until
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "topologies"
 EXAMPLES = {path.stem: json.loads(path.read_text()) for path in sorted(SHARED.glob("e*.json"))}
@@ -118,6 +118,128 @@ async def test_a_change_that_strands_a_block_is_refused_with_the_reason_and_the_
         assert await faults(store) == []
 
 
+def cidrs(run: Running) -> list[str]:
+    return sorted(str(row.value.cidr) for row in run.ipamd.state.blocks.rows.values())
+
+
+async def test_blocks_ahead_do_not_stand_in_the_way_of_another_prefix_size_or_network(store: Store) -> None:
+    """And nodes get others, as ever."""
+    async with running(store) as run:
+        await run.apply(flat("10.40.0.0/16", 29))
+        await run.add_node("n1")
+        await run.add_node("n2")
+        await until(lambda: cidrs(run) == ["10.40.0.0/29", "10.40.0.8/29"])
+        for document, expected in (
+            (flat("10.41.0.0/16", 29), ["10.41.0.0/29", "10.41.0.8/29"]),
+            (flat("10.41.0.0/16", 28), ["10.41.0.0/28", "10.41.0.16/28"]),
+            (flat("10.41.0.0/16", 29), ["10.41.0.0/29", "10.41.0.8/29"]),
+            (flat("10.41.0.0/16", 29, "other"), ["10.41.0.0/29", "10.41.0.8/29"]),
+        ):
+            before = cidrs(run)
+            checked = await run.check(document)
+            assert (checked.ok, list(checked.refusals)) == (True, [])
+            assert sorted(line.split()[1] for line in checked.given_back) == before
+            assert cidrs(run) == before
+            assert (await run.apply(document)).changed
+            await until(lambda expected=expected: cidrs(run) == expected)  # type: ignore[misc]
+            assert await faults(store) == []
+        assert await run.ip("n1", "c1") in {"10.41.0.0", "10.41.0.8"}
+
+
+async def test_cooling_addresses_refuse_a_change_and_cooled_ones_go_with_their_block(store: Store) -> None:
+    clock = Clock()
+    async with running(store, cooldown_s=30, clock=clock) as run:
+        await run.apply(flat("10.40.0.0/16", 29))
+        await run.add_node("n1")
+        await run.ip("n1", "c1")
+        await run.ip("n1", "c2")
+        await run.release("n1", "c1")
+        moved = flat("10.41.0.0/16", 29)
+        with pytest.raises(Refused, match=r"block 10\.40\.0\.0/29 of node n1 in network pods: .* 1 held, 1 cooling"):
+            await run.apply(moved)
+        clock.now_s += 20
+        await run.release("n1", "c2")
+        clock.now_s += 11
+        with pytest.raises(Refused, match="0 held, 1 cooling"):
+            await run.apply(moved)
+        checked = await run.check(moved)
+        assert (checked.ok, list(checked.given_back)) == (False, [])
+        clock.now_s += 20
+        assert (await run.apply(moved)).changed
+        assert (await store.list(keys.ADDRESSES)).items == ()
+        assert await run.ip("n1", "c3") == "10.41.0.0"
+        assert await faults(store) == []
+
+
+async def test_many_cooled_addresses_of_some_blocks_go_before_the_change(store: Store) -> None:
+    """One group's block stays for its pod, so the network does not go whole."""
+    clock = Clock()
+    document = flat("10.40.0.0/16", 24)
+    document["topologies"][0]["map"] = [{"name": "a", "assignment": {"r": "a"}}, {"name": "b", "assignment": {"r": "b"}}]
+    async with running(store, cooldown_s=1, clock=clock) as run:
+        await run.apply(document)
+        await run.add_node("n1", labels={"r": "a"})
+        await run.add_node("n2", labels={"r": "b"})
+        await run.ip("n1", "stays")
+        await asyncio.gather(*(run.ip("n2", f"c{i}") for i in range(150)))
+        await asyncio.gather(*(run.release("n2", f"c{i}") for i in range(150)))
+        clock.now_s += 2
+        document["topologies"][0]["map"].insert(1, {"name": "new", "assignment": {"r": "x"}})
+        document["topologies"][0]["map"].insert(1, {"name": "newer", "assignment": {"r": "y"}})
+        assert (await run.apply(document)).changed
+        assert [item.key for item in (await store.list(keys.ADDRESSES)).items] == ["addresses/pods/10.40.0.0"]
+        assert await run.ip("n2", "c") == "10.40.192.0"
+        assert await faults(store) == []
+
+
+async def test_a_network_without_live_addresses_goes_whole_however_many_nodes_have_blocks_of_it(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(flat("10.40.0.0/16", 29))
+        for number in range(130):
+            await run.add_node(f"n{number}")
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 130)
+        document = flat("10.40.0.0/16", 29)
+        document["topologies"][0]["map"] = [{"name": "one"}, {"name": "two"}]
+        assert (await run.apply(document)).changed  # all stay in the first group's half
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 130)
+        assert (await run.apply(flat("10.60.0.0/16", 29))).changed
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 130)
+        assert all(cidr.startswith("10.60.") for cidr in cidrs(run))
+        assert await faults(store) == []
+
+
+async def test_more_single_blocks_in_the_way_than_a_transaction_holds_are_refused_and_say_how(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(flat("10.40.0.0/16", 29))
+        await run.add_node("live")
+        await run.ip("live", "c1")
+        for number in range(101):
+            await run.add_node(f"n{number}", f"198.18.77.{number}")
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 102)
+        shrunk = flat("10.40.0.0/29", 29)
+        with pytest.raises(Refused, match=r"101 blocks and 0 whole networks .* change fewer groups"):
+            await run.apply(shrunk)
+        assert "change fewer groups" in (await run.check(shrunk)).refusals[0]
+        assert await faults(store) == []
+
+
+async def test_allocations_and_a_change_of_prefix_at_once_on_two_ipamd_never_strand_an_address(store: Store) -> None:
+    """Either is first: the change is refused for the address, or the address is of the new prefix."""
+    async with running(store, cooldown_s=0) as one, running(store, cooldown_s=0) as two:
+        await one.apply(flat("10.40.0.0/16", 29))
+        for number in range(4):
+            await one.add_node(f"n{number}")
+        for turn in range(1, 13):
+            change = asyncio.create_task(one.apply(flat(f"10.{40 + turn}.0.0/16", 29)))
+            names = [f"n{number}" for number in range(turn % 4 + 1)]
+            await asyncio.gather(*(two.ip(name, f"c{turn}") for name in names))
+            (outcome,) = await asyncio.gather(change, return_exceptions=True)
+            assert isinstance(outcome, Refused) or not isinstance(outcome, BaseException), outcome
+            assert await faults(store) == []
+            for name in names:
+                await two.release(name, f"c{turn}")
+
+
 async def test_a_network_over_a_nodes_own_address_is_refused(store: Store) -> None:
     async with running(store) as run:
         await run.add_node("n1", "10.40.3.3")
@@ -163,6 +285,16 @@ async def test_blocks_of_nodes_are_claimed_ahead_and_shown(store: Store) -> None
             await run.ip("a1", f"c{i}")
         await until(lambda: len(run.ipamd.state.blocks.rows) == 2)  # three quarters full
         assert [block.cidr for block in (await run.node("a1")).blocks] == ["10.42.0.0/29", "10.42.0.8/29"]
+
+
+async def test_nodes_of_a_group_that_have_no_block_are_counted(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(flat("10.40.0.0/28", 30))
+        for number in range(1, 6):
+            await run.add_node(f"n{number}")
+        await until(lambda: len(run.ipamd.state.blocks.rows) == 4 and not run.ipamd.state.uneven)
+        assert run.ipamd.state.bare_nodes("pods", "pods") == 1
+        assert sorted([len((await run.node(f"n{number}")).blocks) for number in range(1, 6)]) == [0, 1, 1, 1, 1]
 
 
 async def test_add_node_is_idempotent_and_makes_a_uid_when_none_is_given(store: Store) -> None:

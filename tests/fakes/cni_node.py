@@ -97,7 +97,8 @@ class Node:
         settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in self.settings.items())
         config = self.folder / "config.toml"
         config.write_text(
-            f'[node]\nname = "{self.ipamd.node}"\n[policy]\nrequired = false\n[ipam]\nendpoints = ["unix:{self.folder}/ipamd.sock"]\n'
+            f'[node]\nname = "{self.ipamd.node}"\n[policy]\nrequired = false\n'
+            f'[ipam]\nendpoints = ["unix:{self.folder}/ipamd.sock"]\n'
             f'[agent]\nsocket = "{self.folder}/agent.sock"\nstate_dir = "{self.folder}/state"\n{settings}\n'
         )
         install(self.folder / "bin", self.folder / "conf", f"{self.folder}/agent.sock")

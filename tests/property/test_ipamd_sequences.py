@@ -1,6 +1,7 @@
 """Whatever happens in whatever order, to two ipamd on one store: the invariants of tests.invariants hold after every step.
 
-Steps run alone or several at once; answers are lost, ipamd are killed and started again, the topology changes under all of it.
+Steps run alone or several at once; answers are lost, ipamd are killed and started again, the topology changes under all of it:
+to other groups, block sizes, prefixes and networks, so that blocks have to be given back.
 """
 
 import asyncio
@@ -21,10 +22,11 @@ from tests.fakes.losing_store import LosingStore
 from tests.invariants import faults, index_faults
 from tests.ipamd import Clock, until
 
+NETWORKS = [(b"p", 0, 26, 30), (b"p", 0, 25, 30), (b"p", 0, 26, 29), (b"p", 1, 26, 30), (b"q", 0, 26, 30)]
 DOCUMENTS = [
-    b'{"networks": [{"name": "p", "cidr": "10.0.0.0/%d", "block_mask": %d}], "topologies": [{"networks": ["p"], "map": [%s]}]}'
-    % (length, mask, groups)
-    for length, mask in ((26, 30), (25, 30), (26, 29))
+    b'{"networks": [{"name": "%s", "cidr": "10.0.%d.0/%d", "block_mask": %d}], "topologies": [{"networks": ["%s"], "map": [%s]}]}'
+    % (name, third, length, mask, name, groups)
+    for name, third, length, mask in NETWORKS
     for groups in (b'{"name": "a"}', b'{"name": "a"}, {"name": "b"}', b'{"name": "a", "assignment": {"n": "0"}}, {"name": "b"}')
 ]
 

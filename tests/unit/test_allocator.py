@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_net
 
 import pytest
 
-from ipam.allocator import Holdings, Pick, PickKind, after, choose, counts, next_block, wants_next_block
+from ipam.allocator import Holdings, Pick, PickKind, after, choose, counts, leaves_reserve, next_block, wants_next_block
 from ipam.blocks import Block, GroupBlocks, group_blocks
 from ipam.topology.carving import Prefix
 from romana.errors import Exhausted, InvalidInput
@@ -100,6 +100,18 @@ def test_next_block_is_wanted_at_three_quarters(held: int, cooling: int, wants: 
 def test_next_block_is_wanted_at_start_and_not_when_there_is_none() -> None:
     assert wants_next_block(Holdings("n1", group()), now_s=0)
     assert not wants_next_block(Holdings("n1", group("10.40.0.0/29", 29, ("10.40.0.0/29",))), now_s=0)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "taken", "bare_nodes", "leaves"),
+    [(1, 1, 0, True), (1, 1, 2, True), (1, 1, 3, False), (1, 3, 1, False), (1, 3, 0, True), (0, 3, 5, True), (2, 4, 0, False)],
+)
+def test_a_block_ahead_leaves_one_for_every_node_of_the_group_without(
+    blocks: int, taken: int, bare_nodes: int, leaves: bool
+) -> None:
+    four = group("10.40.0.0/28", 30, tuple(f"10.40.0.{4 * number}/30" for number in range(taken)))
+    own = tuple(Block(IPv4Network(f"10.40.0.{4 * number}/30")) for number in range(blocks))
+    assert leaves_reserve(Holdings("n1", four, own), bare_nodes) is leaves
 
 
 def test_cooled_addresses_do_not_make_a_node_claim() -> None:

@@ -120,7 +120,7 @@ def test_install_writes_binary_sidecar_and_conflist(tmp_path: Path) -> None:
     assert conflist == tmp_path / "conf" / "10-romana.conflist"
     assert json.loads(conflist.read_text()) == {
         "cniVersion": "1.0.0",
-        "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
+        "cniVersions": ["0.3.1", "0.4.0", "1.0.0"],
         "name": "romana",
         "plugins": [{"type": "romana"}],
     }

@@ -176,3 +176,20 @@ def test_attachment_is_network_container_and_interface_never_the_pod() -> None:
 )
 def test_errors_are_told_in_the_configurations_version_where_it_is_ours(stdin: bytes, version: str) -> None:
     assert stated_version(stdin) == version
+
+
+def test_a_container_id_of_255_characters_works_and_no_longer_one() -> None:
+    assert parse(CNI_CONTAINERID="x" * 255).attachment.container_id == "x" * 255
+    error = refusal(CNI_CONTAINERID="x" * 256)
+    assert (error.code, "CNI_CONTAINERID" in str(error)) == (4, True)
+
+
+@pytest.mark.parametrize("name", ["eth%d", "%s", "all", "default"])
+def test_names_that_the_kernel_takes_for_something_else_are_code_4(name: str) -> None:
+    assert refusal(CNI_IFNAME=name).code == 4
+
+
+@pytest.mark.parametrize("uid", ["x" * 64, "é", "a\tb"])
+def test_a_faulty_pod_uid_is_a_fault_of_the_environment(uid: str) -> None:
+    error = refusal(CNI_ARGS=f"K8S_POD_NAMESPACE=a;K8S_POD_NAME=b;K8S_POD_UID={uid}")
+    assert (error.code, "K8S_POD_UID" in str(error)) == (4, True)

@@ -160,6 +160,33 @@ def test_closed_standard_descriptors_do_no_harm(binary: Path, agent: FakeAgent, 
     assert agent.requests[0][2] == 1
 
 
+@pytest.mark.parametrize("stdout", [">&-", ">/dev/full"])
+def test_a_result_that_nobody_can_read_is_a_failure(binary: Path, agent: FakeAgent, stdout: str) -> None:
+    ran = subprocess.run(["sh", "-c", f"exec {binary} {stdout}"], env=CALL, input=CONF, check=False, timeout=60)
+    assert ran.returncode == 1
+
+
+@pytest.mark.parametrize("stdout", [">&-", ">/dev/full"])
+def test_a_version_that_nobody_can_read_is_a_failure(binary: Path, stdout: str) -> None:
+    environ = {"CNI_COMMAND": "VERSION"}
+    ran = subprocess.run(["sh", "-c", f"exec {binary} {stdout}"], env=environ, input=b"", check=False, timeout=60)
+    assert ran.returncode == 1
+
+
+@pytest.mark.parametrize("command", ["ADD", "DEL"])
+def test_environment_that_is_no_utf8_is_code_4_naming_the_variable(binary: Path, command: str) -> None:
+    environ = {name.encode(): value.encode() for name, value in CALL.items()}
+    environ |= {b"CNI_COMMAND": command.encode(), b"CNI_IFNAME": b"a\xff"}
+    ran = subprocess.run([binary], env=environ, input=CONF, capture_output=True, check=False, timeout=60)
+    document = failure(ran)
+    assert (document["code"], "CNI_IFNAME" in document["msg"]) == (4, True)
+
+
+def test_an_error_of_the_environment_carries_the_version_of_the_configuration(binary: Path) -> None:
+    document = failure(run(binary, CALL | {"CNI_COMMAND": "FOO"}, b'{"cniVersion":"0.3.1","name":"x","type":"romana"}'))
+    assert (document["code"], document["cniVersion"]) == (4, "0.3.1")
+
+
 def test_closed_standard_output_does_not_reach_the_agent(binary: Path, agent: FakeAgent) -> None:
     ran = subprocess.run(
         ["sh", "-c", f"exec {binary} >&-"], env=CALL, input=CONF, stderr=subprocess.PIPE, check=False, timeout=60

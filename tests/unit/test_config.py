@@ -68,3 +68,80 @@ def test_a_section_must_be_a_table(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("node = 3\n")
     assert "3" in faults_of(path)["node"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "path"),
+    [
+        ("ROMANA_ETCD_ENDPOINTS", "", "etcd.endpoints"),
+        ("ROMANA_IPAM_ENDPOINTS", " , ", "ipam.endpoints"),
+        ("ROMANA_ETCD_ENDPOINTS", "a:1,http://127.0.0.1:2379", "etcd.endpoints.1"),
+        ("ROMANA_ETCD_ENDPOINTS", "127.0.0.1", "etcd.endpoints.0"),
+        ("ROMANA_ETCD_ENDPOINTS", "127.0.0.1:0", "etcd.endpoints.0"),
+        ("ROMANA_ETCD_ENDPOINTS", "127.0.0.1:65536", "etcd.endpoints.0"),
+        ("ROMANA_IPAM_ENDPOINTS", "::1:9600", "ipam.endpoints.0"),
+        ("ROMANA_IPAM_ENDPOINTS", "[::x]:9600", "ipam.endpoints.0"),
+        ("ROMANA_IPAM_ENDPOINTS", "unix:run/x", "ipam.endpoints.0"),
+        ("ROMANA_IPAM_ENDPOINTS", "unix:/", "ipam.endpoints.0"),
+        ("ROMANA_IPAM_LISTEN", "", "ipam.listen"),
+        ("ROMANA_IPAM_LISTEN", "localhost:9600", "ipam.listen"),
+        ("ROMANA_IPAM_LISTEN", "0.0.0.0:9600", "ipam.listen"),
+        ("ROMANA_AGENT_MTU", "1", "agent.mtu"),
+        ("ROMANA_AGENT_MTU", "67", "agent.mtu"),
+        ("ROMANA_AGENT_MTU", "65536", "agent.mtu"),
+    ],
+)
+def test_what_a_daemon_would_die_of_is_a_fault_of_the_configuration(variable: str, text: str, path: str) -> None:
+    assert set(faults_of(None, **{variable: text})) == {path}
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("ROMANA_ETCD_ENDPOINTS", "127.0.0.1:2379,etcd-0.etcd.kube-system.svc:2379,[::1]:2379"),
+        ("ROMANA_ETCD_ENDPOINTS", "unix:/run/romana-lab/lab/etcd/client:2379"),
+        ("ROMANA_IPAM_LISTEN", "[::1]:9600,unix:/run/x.sock"),
+        ("ROMANA_AGENT_MTU", "68"),
+        ("ROMANA_AGENT_MTU", "0"),
+    ],
+)
+def test_every_way_to_name_a_service_is_taken(variable: str, text: str) -> None:
+    load(environ={variable: text})
+
+
+def test_all_faults_of_all_sections_come_at_once() -> None:
+    found = faults_of(ROMANA_AGENT_MTU="5", ROMANA_IPAM_LISTEN="[::]:9600", ROMANA_ETCD_ENDPOINTS="x", ROMANA_AGENT_SOKET="/x")
+    assert set(found) == {"agent.mtu", "ipam.listen", "etcd.endpoints.0", "ROMANA_AGENT_SOKET"}
+    assert "must be 0 or at least 68" in found["agent.mtu"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ROMANA_AGENT_SOKET", "ROMANA_AGENT_SOCKET"),
+        ("ROMANA_ETC_ENDPOINTS", "ROMANA_ETCD_ENDPOINTS"),
+        ("ROMANA_AGNET_MTU", "ROMANA_AGENT_MTU"),
+        ("ROMANA_NODES_NAME", "ROMANA_NODE_NAME"),
+        ("ROMANA_LOG_XYZZY", "ROMANA_LOG_LEVEL"),
+    ],
+)
+def test_a_mistyped_variable_is_a_fault_that_names_the_one_meant(name: str, meant: str) -> None:
+    assert meant in faults_of(None, **{name: "1"})[name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ROMANA_STARTED_NS",
+        "ROMANA_LAB",
+        "ROMANA_FOO_BAR",
+        "ROMANA_",
+        "ROMANA__X",
+        "ROMANA_ETCD_SERVICE_HOST",
+        "ROMANA_ETCD_SERVICE_PORT_CLIENT",
+        "ROMANA_ETCD_PORT",
+        "ROMANA_IPAM_PORT_9600_TCP_ADDR",
+    ],
+)
+def test_variables_of_others_are_left_alone(name: str) -> None:
+    assert load(environ={name: "tcp://10.0.0.1:2379"}) == Config()

@@ -1,9 +1,15 @@
 """Between a decision and its transaction something else happens: the transaction's compares notice, whatever the watch knew."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_network
 
 import pytest
 
+from ipam.occupancy import Occupancy
+from ipam.records import BlockRecord, NodeRecord
+from ipam.table import Row
+from ipam.topology.carving import Prefix
+from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused
 from romana.store.api import Compare, Delete, Op, Put, TxnResult
@@ -49,7 +55,24 @@ async def test_a_claim_decided_under_an_older_topology_is_not_written_under_the_
 
 
 async def test_a_topology_decided_before_a_claim_is_decided_again() -> None:
-    """I12: the block that was claimed meanwhile stands in the way."""
+    """I12: the block that was claimed meanwhile stands in the way, as soon as it has an address."""
+    store = MemoryStore()
+    late = Interrupted(store, keys.TOPOLOGY)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat("10.40.0.0/24", 29))
+        await until(run.ipamd.state.in_force)
+
+        async def add() -> None:
+            await other.add_node("n1")
+            await other.ip("n1", "c1")
+
+        late.before = add
+        with pytest.raises(Refused, match="block 10"):
+            await run.apply(flat("10.40.0.0/24", 28))
+        assert (await other.show()).generation == 1
+
+
+async def test_a_block_claimed_while_a_topology_is_written_is_given_back_too() -> None:
     store = MemoryStore()
     late = Interrupted(store, keys.TOPOLOGY)
     async with running(late) as run, running(store) as other:
@@ -61,9 +84,54 @@ async def test_a_topology_decided_before_a_claim_is_decided_again() -> None:
             await until(lambda: other.ipamd.state.blocks.rows)
 
         late.before = add
-        with pytest.raises(Refused, match="block 10"):
-            await run.apply(flat("10.40.0.0/24", 28))
-        assert (await other.show()).generation == 1
+        await run.apply(flat("10.40.0.0/24", 28))
+        await until(lambda: "blocks/pods/10.40.0.0_28" in other.ipamd.state.blocks.rows)
+        assert len((await store.list(keys.BLOCKS)).items) == 1
+        assert await faults(store) == []
+
+
+async def test_an_address_taken_while_its_block_is_given_back_keeps_the_block() -> None:
+    store = MemoryStore()
+    late = Interrupted(store, keys.TOPOLOGY)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat())
+        await other.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows)
+
+        async def take() -> None:
+            await other.ip("n1", "c1")
+
+        late.before = take
+        with pytest.raises(Refused, match="1 held"):
+            await run.apply(flat("10.50.0.0/16"))
+        assert await faults(store) == []
+
+
+async def test_an_address_decided_before_its_block_was_given_back_comes_from_the_new_one() -> None:
+    store = MemoryStore()
+    late = Interrupted(store, keys.ADDRESSES)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat())
+        await other.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows and not run.ipamd.state.uneven)
+
+        async def change() -> None:
+            await other.apply(flat("10.50.0.0/16"))
+
+        late.before = change
+        assert await run.ip("n1", "c1") == "10.50.0.0"
+        assert await faults(store) == []
+
+
+async def test_a_damaged_address_counts_as_held_where_it_lies() -> None:
+    store = MemoryStore()
+    async with running(store) as run:
+        await run.apply(flat())
+        await run.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows)
+        await store.txn([], [Put("addresses/pods/10.40.0.3", b"\xff")])
+        with pytest.raises(Refused, match=r"block 10\.40\.0\.0/29 .* 1 held"):
+            await run.apply(flat("10.50.0.0/16"))
 
 
 async def test_a_topology_decided_before_a_node_came_places_that_node_too() -> None:
@@ -82,7 +150,7 @@ async def test_a_topology_decided_before_a_node_came_places_that_node_too() -> N
 async def test_a_pod_that_goes_while_its_address_is_written_gets_none() -> None:
     store = MemoryStore()
     late = Interrupted(store, keys.ADDRESSES)
-    async with running(late, patience_s=0.2) as run:
+    async with running(late) as run:
         await run.apply(flat())
         await run.add_node("n1")
         await write_pod(store, "default", "web", "old")
@@ -146,3 +214,35 @@ async def test_a_release_that_another_ipamd_did_meanwhile_is_done_once() -> None
         assert not (await run.release("n1", "c1")).released
         assert len((await store.list(keys.JOURNAL)).items) == 1
         assert await faults(store) == []
+
+
+async def test_an_address_in_nobodys_block_stays_when_all_blocks_of_its_network_go() -> None:
+    store = MemoryStore()
+    async with running(store) as run:
+        await run.apply(flat())
+        await run.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows)
+        await store.txn([], [Put("addresses/pods/10.40.200.3", b"")])
+        await until(lambda: run.ipamd.state.addresses.rows)
+        await run.apply(flat("10.50.0.0/16"))
+        assert [item.key for item in (await store.list(keys.ADDRESSES)).items] == ["addresses/pods/10.40.200.3"]
+        assert [item.key for item in (await store.list(keys.BLOCKS)).items if "10.40" in item.key] == []
+
+
+async def test_an_ipamd_that_hears_of_the_topology_before_the_old_blocks_end_counts_the_new_ones_as_taken() -> None:
+    """The watches of topology and blocks are two: old /30s may go when a new /29 in their place is known already."""
+    occupancy = Occupancy(lambda: 0.0)
+    small = [
+        Row(f"blocks/p/10.0.0.{4 * n}_30", BlockRecord("p", ip_network(f"10.0.0.{4 * n}/30"), "n", "u"), 1, 1) for n in (0, 1)
+    ]
+    large = Row("blocks/p/10.0.0.0_29", BlockRecord("p", ip_network("10.0.0.0/29"), "n", "u"), 2, 2)
+    for row in small:
+        occupancy.set_block(None, row)
+    occupancy.set_topology([Prefix("p", "p", "g", ip_network("10.0.0.0/28"), pad=False, block_mask=29)])
+    occupancy.set_block(None, large)
+    for row in small:
+        occupancy.set_block(row, None)
+    node = NodeRecord("n", "u", (), ())
+    holdings = occupancy.holdings(node, Placement("p", "p", "g", ip_network("10.0.0.0/28")))
+    assert holdings is not None
+    assert str(holdings.group.lowest_free()) == "10.0.0.8/29"

@@ -5,8 +5,8 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from romana.errors import InvalidInput
-from romana.lab.plan import LabPlan, least_used_node, parse_port, plan_lab
+from romana.errors import InvalidInput, UsageError
+from romana.lab.plan import LabPlan, least_used_node, parse_labels, parse_port, plan_lab
 from romana.lab.spec import DEFAULT_TOPOLOGY, from_json
 from romana.objects.models import Port
 
@@ -14,6 +14,11 @@ from romana.objects.models import Port
 def plan(name: str = "lab", count: int | None = None, nodes: tuple[str, ...] = (), document: object = None) -> LabPlan:
     text = None if document is None else json.dumps(document).encode()
     return plan_lab(name, count, list(nodes), text, programs="/programs", etcd="/usr/bin/etcd")
+
+
+def of_leaf(leaf: object) -> dict[str, object]:
+    networks = [{"name": "pods", "cidr": "10.40.0.0/16"}]
+    return {"networks": networks, "topologies": [{"networks": ["pods"], "map": [leaf]}]}
 
 
 def test_default_lab_has_three_nodes_and_the_default_topology() -> None:
@@ -35,7 +40,7 @@ def test_nodes_beside_a_topology_are_taken() -> None:
 
 def test_hosts_that_a_topology_fixes_become_nodes_at_their_addresses() -> None:
     leaf = {"name": "slot", "groups": [{"name": "h1", "ip": "192.0.2.12"}]}
-    document = {"networks": [], "topologies": [{"networks": [], "map": [leaf]}]}
+    document = of_leaf(leaf)
     assert [(node.name, node.address) for node in plan(document=document).lab.nodes] == [("h1", IPv4Address("192.0.2.12"))]
     both = plan(nodes=("x", "h1", "y"), document=document).lab.nodes
     assert [str(node.address) for node in both] == ["192.0.2.11", "192.0.2.12", "192.0.2.13"]
@@ -45,7 +50,7 @@ def test_hosts_that_a_topology_fixes_become_nodes_at_their_addresses() -> None:
     ("arguments", "words"),
     [
         ({"count": 0}, "--nodes 0"),
-        ({"count": 500}, "--nodes: is 500; must be 1 to 200"),
+        ({"count": 500}, "--node: asks for 500 nodes; must be 1 to 200"),
         ({"count": 1, "nodes": ("a",)}, "--nodes and --node"),
         ({"nodes": ("A_b",)}, "'A_b' cannot name a node"),
         ({"nodes": ("tor",)}, "'tor' cannot name a node"),
@@ -55,14 +60,61 @@ def test_hosts_that_a_topology_fixes_become_nodes_at_their_addresses() -> None:
         ({"name": "Lab"}, "--name 'Lab'"),
         ({"name": "x" * 21}, "at most 20"),
         ({"name": "../x"}, "--name '../x'"),
-        ({"document": [1]}, "must be a topology document"),
-        ({"document": {"topologies": [{"name": "h1", "ip": "198.51.100.1"}]}}, "gives h1 the address 198.51.100.1"),
+        ({"nodes": ("a,x=1,x=2",)}, "'x' is given twice, as '1' and as '2'"),
+        ({"nodes": ("a,x y=1",)}, "is not a node label"),
     ],
 )
 def test_a_lab_that_cannot_be_is_refused_with_the_option_and_its_value(arguments: dict[str, object], words: str) -> None:
-    with pytest.raises(InvalidInput) as caught:
+    with pytest.raises(UsageError) as caught:
         plan(**arguments)  # type: ignore[arg-type]  # the table holds arguments of several types
     assert words in str(caught.value)
+
+
+def nodes_beside(nodes: object) -> dict[str, object]:
+    return {"topology": DEFAULT_TOPOLOGY, "nodes": nodes}
+
+
+@pytest.mark.parametrize(
+    ("document", "paths"),
+    [
+        ([1], [""]),
+        (5, [""]),
+        ({"nodes": []}, ["nodes", "networks", "topologies"]),
+        ({"topology": None}, [""]),
+        ({"topology": {**DEFAULT_TOPOLOGY, "networks": [{"name": "pods", "cidr": "10.40.0.1/16"}]}}, ["networks[0].cidr"]),
+        (nodes_beside(5), ["nodes"]),
+        (nodes_beside({"a": 1}), ["nodes"]),
+        (nodes_beside(["a", 3]), ["nodes[0]", "nodes[1]"]),
+        (nodes_beside([{"nam": "b"}]), ["nodes[0].nam", "nodes[0].name"]),
+        (nodes_beside([{"name": 5}]), ["nodes[0].name"]),
+        (nodes_beside([{"name": "B_"}]), ["nodes[0].name"]),
+        (nodes_beside([{"name": "b", "labels": ["x"]}]), ["nodes[0].labels"]),
+        (nodes_beside([{"name": "b", "labels": {"x": 1, "y": None}}]), ["nodes[0].labels.x", "nodes[0].labels.y"]),
+        (nodes_beside([{"name": "b", "labels": {"x": "a b"}}]), ["nodes[0].labels.x"]),
+        (nodes_beside([{"name": "tor"}, {"name": "a"}, {"name": "a"}]), ["--topology", "--topology"]),
+        (of_leaf({"name": "slot", "groups": [{"name": "h1", "ip": "198.51.100.1"}]}), ["--topology"]),
+    ],
+)
+def test_a_document_that_cannot_be_a_lab_is_refused_with_the_path_of_every_fault(document: object, paths: list[str]) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        plan(document=document)
+    assert not isinstance(caught.value, UsageError)
+    assert sorted(fault.path for fault in caught.value.faults) == sorted(paths)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"a: [", b"\xff", b"", b"[" * 100_000, b"a: 2020-13-45", b"? [a]\n: 1", b"{topology: &a [*a]}"]
+)
+def test_bytes_that_are_no_document_are_refused(raw: bytes) -> None:
+    with pytest.raises(InvalidInput):
+        plan_lab("lab", None, [], raw, programs="/programs", etcd="/usr/bin/etcd")
+
+
+def test_labels_are_pairs_and_none_is_given_twice() -> None:
+    assert parse_labels(["a=b", "x.y/c=", "d=e"]) == {"a": "b", "x.y/c": "", "d": "e"}
+    for wrong in (["a=b", "a=c"], ["a=b", "a=b"], ["a"], ["=b"], ["a=b c"]):
+        with pytest.raises(UsageError, match="--label"):
+            parse_labels(wrong)
 
 
 def test_a_lab_survives_its_record() -> None:
@@ -86,7 +138,7 @@ def test_ports_are_name_number_protocol(text: str, port: Port) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "65536", "x", "80/ICMP", "-1", "web=", "٣"])
 def test_a_wrong_port_is_refused(text: str) -> None:
-    with pytest.raises(InvalidInput, match="--port"):
+    with pytest.raises(UsageError, match="--port"):
         parse_port(text)
 
 

@@ -1,5 +1,6 @@
 """What a new document may do to nodes and blocks that are there."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -23,8 +24,12 @@ def node(name: str, labels: dict[str, str], old: tuple[Prefix, ...] = OLD) -> Pl
     return PlacedNode(name, f"uid-{name}", labels, place(old, name, labels, {}))
 
 
-def block(cidr: str, owner: str = "n1", network: str = "a") -> OwnedBlock:
-    return OwnedBlock(network, ip_network(cidr), owner, f"uid-{owner}")
+def block(cidr: str, owner: str = "n1", network: str = "a", held: int = 1, cooling: int = 0) -> OwnedBlock:
+    return OwnedBlock(network, ip_network(cidr), owner, f"uid-{owner}", held, cooling)
+
+
+def empty(cidr: str, owner: str = "n1") -> OwnedBlock:
+    return block(cidr, owner, held=0)
 
 
 N1 = node("n1", {"rack": "r1"})
@@ -69,6 +74,37 @@ def test_change_is_refused_and_says_what_stands_in_the_way(
     refusals = "\n".join(plan_change(new, [N1], blocks).refusals)
     assert refusals
     assert all(part in refusals for part in parts), refusals
+
+
+@pytest.mark.parametrize(("new", "blocks"), [case[:2] for name, case in REFUSED.items() if name != "no group left"])
+def test_blocks_without_live_addresses_are_given_back_instead(new: tuple[Prefix, ...], blocks: list[OwnedBlock]) -> None:
+    blocks = [replace(block, held=0) for block in blocks]
+    change = plan_change(new, [N1], blocks)
+    assert (change.refusals, len(change.given_back)) == ((), 1)
+    assert set(change.given_back) <= set(blocks)
+    stay = [block for block in blocks if block not in change.given_back]
+    assert plan_change(new, [N1], stay) == Change(change.placements, ())
+
+
+def test_one_cooling_address_keeps_a_block_and_is_counted_in_the_refusal() -> None:
+    change = plan_change(layout(TWO, cidr="10.1.0.0/16"), [N1], [block("10.0.0.0/29", held=0, cooling=1), empty("10.0.0.8/29")])
+    (line,) = change.refusals
+    assert "10.0.0.0/29" in line
+    assert "0 held, 1 cooling" in line
+    assert change.given_back == ()
+
+
+def test_a_node_stays_where_its_live_addresses_are_and_gives_the_other_groups_blocks_back() -> None:
+    blocks = [empty("10.0.0.0/29"), block("10.0.128.0/29"), empty("10.0.128.8/29"), empty("10.0.0.8/29")]
+    change = plan_change(layout("[{name: r1}, {name: y}]"), [N1], blocks)
+    assert (paths(change.placements["n1"]), change.refusals) == (["a/1 10.0.128.0/17"], ())
+    assert [str(block.cidr) for block in change.given_back] == ["10.0.0.0/29", "10.0.0.8/29"]
+
+
+def test_without_live_addresses_a_node_stays_in_the_group_that_is_most_like_its_old() -> None:
+    change = plan_change(layout("[{name: x}, {name: r1}]"), [N1], [empty("10.0.0.0/29"), empty("10.0.128.0/29")])
+    assert paths(change.placements["n1"]) == ["a/1 10.0.128.0/17"]
+    assert [str(block.cidr) for block in change.given_back] == ["10.0.0.0/29"]
 
 
 def test_block_of_a_node_that_is_no_more_may_stay_in_a_leaf() -> None:

@@ -24,6 +24,10 @@ def mapped(*groups: Any, cidr: str = "10.0.0.0/16", **more: Any) -> dict[str, An
     return doc([net(cidr=cidr, **more)], {"networks": ["a"], "map": list(groups)})
 
 
+def leaves(count: int) -> list[dict[str, Any]]:
+    return [{"name": f"g{number}"} for number in range(count)]
+
+
 def faults_of(document: Any) -> list[tuple[str, str]]:
     raw = document if isinstance(document, bytes) else json.dumps(document).encode()
     with pytest.raises(InvalidInput) as caught:
@@ -94,12 +98,16 @@ ONE_FAULT: dict[str, tuple[Any, str, list[str]]] = {
     "host address twice": (
         mapped({"name": "x", "groups": [H1, {**H1, "name": "h2"}]}), f"{MAP}[0].groups[1].ip", ['"192.0.2.1"']
     ),
-    "block larger than leaf": (mapped(LEAF, LEAF, LEAF, block_mask=17), MAP, ["/18", "blocks of /17", "at most 2 groups"]),
+    "block larger than leaf": (mapped(*leaves(3), block_mask=17), MAP, ["/18", "blocks of /17", "at most 2 groups"]),
     "nested block larger": (
-        mapped({"name": "x", "groups": [LEAF, LEAF]}, LEAF, block_mask=17), f"{MAP}[0].groups", ["/18", "/17"]
+        mapped({"name": "x", "groups": leaves(2)}, LEAF, block_mask=17), f"{MAP}[0].groups", ["/18", "/17"]
     ),
-    "more groups than bits": (mapped(*[LEAF] * 5, cidr="10.0.0.0/30"), MAP, ["5 groups", "/33"]),
+    "more groups than bits": (mapped(*leaves(5), cidr="10.0.0.0/30"), MAP, ["5 groups", "/33"]),
     "group without name": (mapped({"groups": []}), f"{MAP}[0].name", ["missing"]),
+    "group name twice": (mapped(LEAF, {"name": "b"}, LEAF), f"{MAP}[2].name", ['"all"', f"{MAP}[0]", "differ in name"]),
+    "group name twice, deeper": (
+        mapped({"name": "x", "groups": [LEAF, LEAF]}, LEAF), f"{MAP}[0].groups[1].name", [f"{MAP}[0].groups[0]"]
+    ),
     "group name": (mapped({"name": "a/b"}), f"{MAP}[0].name", ['"a/b"']),
     "group name, two lines": (mapped({"name": "a\nb"}), f"{MAP}[0].name", [r"a\nb"]),
     "groups null": (mapped({"name": "x", "groups": None}), f"{MAP}[0].groups", ["null"]),
