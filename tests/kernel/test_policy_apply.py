@@ -231,6 +231,6 @@ def test_nothing_of_another_writer_under_the_lock_is_lost(node: Node) -> None:
             rounds += 1
             node.apply([node["a"].pod("00000000aa" if rounds % 2 else None), node["b"].pod()], *EVERY_KIND[: rounds % 2])
         assert writer.returncode == 0
-    assert rounds > 5
+    assert rounds > 1
     assert sum(line.startswith("-A FOREIGN") for line in node.saved()) == 60
     assert not node.verify(full=True)
