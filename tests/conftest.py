@@ -7,6 +7,11 @@ from collections.abc import Callable
 from functools import cache
 
 import pytest
+from hypothesis import settings
+
+# A deadline is a time asserted in a test, and the machine is shared: examples take as long as they take.
+settings.register_profile("romana", deadline=None)
+settings.load_profile("romana")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
