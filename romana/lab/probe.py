@@ -95,8 +95,20 @@ class _Echo(asyncio.DatagramProtocol):
 
 async def reach(source: Pod, target: Pod) -> bool:
     """True when a new TCP connection gets the target's own answer, and the target sees the source's own address: no NAT."""
+    return await _ask(socket_in(source.netns, socket.SOCK_STREAM), source, target)
+
+
+async def matrix(pods: Sequence[Pod]) -> Mapping[tuple[str, str], bool]:
+    """`reach` for every ordered pair of different pods."""
+    pairs = [(source, target) for source in pods for target in pods if source != target]
+    # All sockets first: making them holds the loop up, and on a busy machine the first pair's time would run out meanwhile.
+    clients = [socket_in(source.netns, socket.SOCK_STREAM) for source, _ in pairs]
+    results = await asyncio.gather(*(_ask(client, *pair) for client, pair in zip(clients, pairs, strict=True)))
+    return {(source.name, target.name): ok for (source, target), ok in zip(pairs, results, strict=True)}
+
+
+async def _ask(client: socket.socket, source: Pod, target: Pod) -> bool:
     loop = asyncio.get_running_loop()
-    client = socket_in(source.netns, socket.SOCK_STREAM)
     try:
         async with asyncio.timeout(ASK_TIMEOUT_S):
             await loop.sock_connect(client, (target.ip, PORT))
@@ -107,13 +119,6 @@ async def reach(source: Pod, target: Pod) -> bool:
     finally:
         client.close()
     return answer == f"{target.name} {source.ip} ?\n".encode()
-
-
-async def matrix(pods: Sequence[Pod]) -> Mapping[tuple[str, str], bool]:
-    """`reach` for every ordered pair of different pods."""
-    pairs = [(source, target) for source in pods for target in pods if source != target]
-    results = await asyncio.gather(*(reach(source, target) for source, target in pairs))
-    return {(source.name, target.name): ok for (source, target), ok in zip(pairs, results, strict=True)}
 
 
 @dataclass

@@ -29,9 +29,12 @@ def leftovers(pid: int) -> list[str]:
 def test_two_demos_at_once_work_and_clear_away_one_that_was_killed() -> None:
     killed = start()
     assert killed.stdout is not None
+    said = []
     for line in killed.stdout:
+        said.append(line)
         if line.startswith("2."):
             break
+    assert said[-1].startswith("2."), "".join(said)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     killed.stdout.close()
