@@ -4,7 +4,8 @@
     own transactions ───┼─→ Table: rows by key; `changed(old, new)` tells whoever keeps an index
     read-backs ─────────┘
 
-What is heard late never undoes what is known: events at or below `revision`, or below a row's own mod_revision, are ignored.
+What is heard late never undoes what is known: what was written at or below `revision`, or below a row's own mod_revision, is
+ignored; an answer of ours may come after the watch has told of it, and of its end.
 Only a snapshot of the watch replaces everything, backwards too: that is an etcd restored from a backup.
 """
 
@@ -69,7 +70,7 @@ class Table(Generic[Value]):
             for key in self.rows.keys() - listed - {row.key for row in newer}:
                 self._set(key, None)
             for item in listing.items:
-                self.put(item)
+                self._take(item)
             self.revision = listing.revision
 
     def follow(self, events: Iterable[Event], revision: int) -> None:
@@ -80,7 +81,7 @@ class Table(Generic[Value]):
             if event.value is None:
                 self.remove(event.key, event.mod_revision)
             else:
-                self.put(event.value)
+                self._take(event.value)
         self.revision = max(self.revision, revision)
         self._removed = {key: removed for key, removed in self._removed.items() if removed > self.revision}
 
@@ -89,7 +90,11 @@ class Table(Generic[Value]):
         self.revision = max(self.revision, revision)
 
     def put(self, item: KeyValue) -> None:
-        """Take one key as it was read, or as we wrote it."""
+        """Take one key as it was read, or as we wrote it; without effect where it is known to have changed or gone since."""
+        if item.mod_revision > self.revision:
+            self._take(item)
+
+    def _take(self, item: KeyValue) -> None:
         row = self.rows.get(item.key)
         known = row.mod_revision if row else self._removed.get(item.key, 0)
         if item.mod_revision > known:

@@ -4,6 +4,7 @@ A record `<run>/pods/<namespace>/<pod>.json` is written before the pod's namespa
 """
 
 import json
+import os
 import secrets
 import subprocess
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -129,7 +130,10 @@ async def delete(lab: LabSpec, pod: PodRecord) -> None:
 
 async def call_cni(lab: LabSpec, pod: PodRecord, command: str, uid: str = "") -> dict[str, Any]:
     """Execute the node's CNI program as a runtime does; gives the parsed result, raises Unavailable with the error's words."""
-    network = json.loads((lab.cni_conf_dir(pod.node) / "10-romana.conflist").read_text())
+    conflist = lab.cni_conf_dir(pod.node) / "10-romana.conflist"
+    if not conflist.exists():
+        raise Unavailable(f"{conflist} is not there; romana lab up --name {lab.name} finishes the lab")
+    network = json.loads(conflist.read_text())
     stdin = {**network["plugins"][0], "name": network["name"], "cniVersion": network["cniVersion"]}
     if command == "DEL" and pod.cni_result:
         stdin["prevResult"] = pod.cni_result
@@ -173,12 +177,15 @@ def _claim(lab: LabSpec, pod: PodRecord) -> None:
     """Write the first record of a pod, unless there is one: of two that add the same pod at once, one is told so."""
     path = _path(lab, pod)
     path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")  # no reader sees half a record, also when this is killed
+    aside.write_text(json.dumps(asdict(pod)))
     try:
-        with path.open("x") as file:
-            file.write(json.dumps(asdict(pod)))
+        path.hardlink_to(aside)
     except FileExistsError as err:
         way_out = f"romana lab pod del {pod.name} --namespace {pod.namespace} removes it"
         raise InvalidInput(f"lab {lab.name} has a pod {pod.namespace}/{pod.name} already; {way_out}") from err
+    finally:
+        aside.unlink()
 
 
 def _save(lab: LabSpec, pod: PodRecord) -> None:

@@ -134,7 +134,7 @@ async def test_before_etcd_answers_requests_are_unavailable_and_health_says_not_
 async def test_while_etcd_is_away_nothing_is_promised_and_afterwards_all_goes_on() -> None:
     """S9, I13."""
     store = MemoryStore()
-    async with running(store, patience_s=0.3) as run:
+    async with running(store, patience_s=2.0) as run:
         await run.apply(flat())
         await run.add_node("n1")
         first = await run.ip("n1", "c1")

@@ -12,13 +12,14 @@ from ipam.topology.document import Group, normalised
 from ipam.topology.placement import place
 from ipam.topology.reading import read_document
 
-LEAF = st.builds(Group, st.sampled_from(["x", "y", "z"]))
+NAMES = st.sampled_from([f"g{number}" for number in range(20)])
+LEAF = st.builds(Group, NAMES)
 TREES = st.lists(
     st.recursive(LEAF, lambda child: st.builds(
         lambda name, children: Group(name, groups=tuple(children)),
-        st.sampled_from(["p", "q"]), st.lists(child, min_size=1, max_size=5),
+        NAMES, st.lists(child, min_size=1, max_size=5, unique_by=lambda group: group.name),
     ), max_leaves=12),
-    min_size=1, max_size=5,
+    min_size=1, max_size=5, unique_by=lambda group: group.name,
 )  # fmt: skip
 CIDRS = st.sampled_from(["10.0.0.0/8", "172.16.0.0/12", "fd00:10::/100"])
 
@@ -81,9 +82,10 @@ NODES = st.lists(LABELS, max_size=12)
 
 @given(st.lists(LABELS, min_size=1, max_size=5), NODES)
 def test_placement_agrees_with_a_plain_search(groups: list[dict[str, str]], nodes: list[dict[str, str]]) -> None:
+    leaves_of = [{"name": f"g{number}", "assignment": labels} for number, labels in enumerate(groups)]
     tree = {
         "networks": [{"name": "net", "cidr": "10.0.0.0/8"}],
-        "topologies": [{"networks": ["net"], "map": [{"name": "g", "assignment": labels} for labels in groups]}],
+        "topologies": [{"networks": ["net"], "map": leaves_of}],
     }
     document = read_document(json.dumps(tree).encode())
     assert read_document(normalised(document)) == document

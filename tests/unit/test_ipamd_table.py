@@ -45,6 +45,20 @@ def test_a_late_event_never_undoes_an_own_delete() -> None:
     assert made.rows["a"].mod_revision == 10
 
 
+def test_a_late_answer_never_brings_back_what_the_watch_has_seen_end() -> None:
+    """A claim's answer after another ipamd's change of topology gave the block back."""
+    made, _ = table()
+    made.replace([], 5)
+    made.follow([Event("a", 6, item("a", 6)), Event("a", 7, None)], 7)
+    made.put(item("a", 6))
+    assert made.rows == {}
+    made.remove("b", 8)
+    made.complete_to(8)
+    made.follow([], 8)
+    made.put(item("b", 6))
+    assert made.rows == {}
+
+
 def test_a_listing_of_our_own_counts_until_the_watch_is_further() -> None:
     made, _ = table()
     made.replace([item("a", 2), item("b", 3)], 5)
