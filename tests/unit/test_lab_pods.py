@@ -10,7 +10,7 @@ from romana.lab import pods, spec
 from romana.lab.plan import plan_lab
 from romana.lab.pods import PodRecord, add_pod, call_cni, find_pod, records
 from romana.lab.spec import LabSpec
-from romana.objects.manifest import PodObject
+from romana.objects.models import PodObject
 
 POD = PodRecord("web", "default", "node-1", "/run/netns/lab-pod-default.web", "c1")
 
