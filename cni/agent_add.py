@@ -10,6 +10,7 @@ from cni.agent_locks import Abort
 from cni.agent_parts import Names, Parts
 from cni.errors import INTERFACE_EXISTS, INVALID_CONFIG, PLUMBING_FAILED, TRY_AGAIN, CniError, from_ipam
 from cni.plumbing import Ends
+from cni.repair import Record
 from cni.request import Request
 from cni.result import Attached
 from cni.wiring import HostEnd, Wiring
@@ -22,7 +23,14 @@ POD_PAUSE_S = 0.1
 
 
 async def add(parts: Parts, request: Request, netns_fd: int | None, abort: Abort) -> Attached:
-    """The attachment, made and carrying traffic; raises CniError. The caller holds the attachment."""
+    """The attachment, made, carrying traffic, and kept so from now on; raises CniError. The caller holds the attachment."""
+    made = await _make(parts, request, netns_fd, abort)
+    addresses = tuple(address.ip for address in made.addresses)
+    await parts.blocking(parts.memory.finish, Record(request.attachment, made.host_interface, made.pod_mac, addresses))
+    return made
+
+
+async def _make(parts: Parts, request: Request, netns_fd: int | None, abort: Abort) -> Attached:
     if request.conf.prev_result:
         raise CniError(INVALID_CONFIG, "prevResult is not supported on ADD", "make romana the first plugin of the list")
     names = parts.names(request.attachment)
@@ -41,7 +49,7 @@ async def add(parts: Parts, request: Request, netns_fd: int | None, abort: Abort
         await _await_policy(parts, request, allocation)
         abort.check()
     except BaseException:
-        await _undo(parts, request, names)
+        await _undo(parts, request)
         raise
     return made
 
@@ -72,12 +80,15 @@ def _exists(msg: str) -> CniError:
 
 async def _allocate(parts: Parts, request: Request, abort: Abort, *, sure_is_new: bool) -> Allocation:
     """Addresses from ipamd. When its answer is lost the address may be taken: it is given back, if it cannot be in use."""
+    is_first = await parts.blocking(parts.memory.intend, request.attachment)
     try:
         return await _ask(parts, request, abort)
     except RomanaError as err:
         lost = isinstance(err, Unavailable | Unsupported)
         if lost and sure_is_new:
             await parts.blocking(parts.pending.add, request.attachment)
+        if is_first and sure_is_new:  # else an earlier ADD may have taken it: cni/agent_recovery.py
+            await parts.blocking(parts.memory.settle, request.attachment)
         raise err if isinstance(err, CniError) else from_ipam(err) from err
 
 
@@ -134,9 +145,10 @@ def _attached(ends: Ends, request: Request, wanted: Wiring) -> Attached:
     )
 
 
-async def _undo(parts: Parts, request: Request, names: Names) -> None:
+async def _undo(parts: Parts, request: Request) -> None:
     """In reverse: the interface, then the address."""
     try:
-        await parts.blocking(plumbing.unplumb, names.host_interface, names.alias)
+        await parts.remove(request.attachment)
     finally:
         await parts.release_or_remember(request.attachment)
+    await parts.blocking(parts.memory.settle, request.attachment)

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 
-from cni import plumbing
 from cni.agent_parts import Parts
+from cni.agent_recovery import settle_intents
 from cni.request import AttachmentId
 from cni.wiring import HostEnd
 from romana.errors import Unavailable
@@ -24,15 +24,18 @@ async def delete(parts: Parts, attachment: AttachmentId) -> dict[str, str]:
     neighbours with it. The interface goes first, so that the address is in use no more when it is given back.
     """
     names = parts.names(attachment)
-    found = await parts.blocking(plumbing.unplumb, names.host_interface, names.alias)
+    found = await parts.remove(attachment)
     if found is HostEnd.FOREIGN:
         log.warning("interface is not ours, left alone", extra={"interface": names.host_interface})
-    return {"interface": found.value, "address": await parts.release_or_remember(attachment)}
+    address = await parts.release_or_remember(attachment)
+    await parts.blocking(parts.memory.settle, attachment)
+    return {"interface": found.value, "address": address}
 
 
 async def replay_pending(parts: Parts) -> None:
-    """For ever: give ipamd the releases that it missed."""
+    """For ever: give ipamd the releases that it missed, those of ADDs that an agent died of too."""
     while True:
+        await settle_intents(parts)
         for attachment in await parts.blocking(parts.pending.all):
             async with parts.locks.hold(attachment):
                 if not await parts.blocking(parts.pending.has, attachment):

@@ -37,6 +37,10 @@ class Locks:
         self._adds: dict[AttachmentId, dict[Abort, int]] = {}
         self._deleted: dict[AttachmentId, int] = {}
 
+    def is_held(self, attachment: AttachmentId) -> bool:
+        """True while somebody works on this attachment, or waits to."""
+        return attachment in self._locks
+
     @contextlib.asynccontextmanager
     async def hold(self, attachment: AttachmentId) -> AsyncIterator[None]:
         """Nobody else works on this attachment meanwhile."""

@@ -7,12 +7,14 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
-from cni import wiring
+from cni import plumbing, wiring
 from cni.agent_ipam import Ipam
 from cni.agent_locks import Locks
+from cni.agent_memory import Memory
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
 from cni.request import AttachmentId
+from cni.wiring import HostEnd
 from romana.config import AgentConfig
 from romana.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from romana.names import host_interface
@@ -46,6 +48,7 @@ class Parts:
     policy: Policy
     pending: PendingReleases
     locks: Locks
+    memory: Memory
     threads: Executor
     """For everything that blocks: the kernel, the disk."""
 
@@ -57,6 +60,16 @@ class Parts:
     async def blocking(self, work: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
         """What `work` returns, called on a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: work(*args, **kwargs))
+
+    async def remove(self, attachment: AttachmentId) -> HostEnd:
+        """Take the attachment out of the kernel, and no longer keep it; tells what stood at the host's end."""
+        names = self.names(attachment)
+
+        def work() -> HostEnd:
+            self.memory.forget(attachment)
+            return plumbing.unplumb(names.host_interface, names.alias)
+
+        return await self.blocking(work)
 
     async def release_or_remember(self, attachment: AttachmentId) -> str:
         """Have the address back at ipamd now, or, durably, later; tells which."""

@@ -13,7 +13,9 @@ from cni import plumbing
 from cni.agent import Agent
 from cni.agent_del import replay_pending
 from cni.agent_ipam import Ipam
+from cni.agent_keeper import keep
 from cni.agent_locks import Locks
+from cni.agent_memory import Memory
 from cni.agent_parts import Parts
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
@@ -45,7 +47,8 @@ def main() -> None:
         logs.set_up(config.log.level)
         asyncio.run(run(config))
     except (ConfigError, CniError) as err:
-        sys.exit(f"romana-agent: {err}")
+        sys.stderr.write(f"romana-agent: {err}\n")
+        sys.exit(2)
 
 
 async def run(config: Config) -> None:
@@ -68,6 +71,7 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor) ->
         policy=Policy(policyd, node, wait_s=config.policy.wait_s, required=config.policy.required),
         pending=PendingReleases(Path(config.agent.state_dir)),
         locks=Locks(),
+        memory=Memory(Path(config.agent.state_dir)),
         threads=threads,
     )
 
@@ -75,16 +79,17 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor) ->
 async def _serve(config: Config, parts: Parts, stopping: asyncio.Event) -> None:
     server = AgentServer(Path(config.agent.socket), Agent(parts).answer)
     await server.start()
-    replaying = asyncio.create_task(replay_pending(parts))
+    working = [asyncio.create_task(replay_pending(parts)), asyncio.create_task(keep(parts))]
     log.info("agent serves", extra={"node": parts.node, "socket": config.agent.socket})
     stopped = asyncio.create_task(stopping.wait())
-    await asyncio.wait({stopped, replaying}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
     parts.locks.abort_all("the agent is stopping")
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_S):
             await server.stop()
     await _end(stopped)
-    await _end(replaying)
+    for task in working:
+        await _end(task)
     log.info("agent stopped", extra={"node": parts.node})
 
 

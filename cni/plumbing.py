@@ -16,7 +16,18 @@ from romana.netlink import netns, queries
 from romana.netlink.connection import Connection, NetlinkError
 from romana.netlink.links import OPERSTATE_UP, Link, delete_link, get_link, parse_link
 
-__all__ = ["Ends", "as_cni_error", "check_netns", "look", "plumb", "prepare_node", "see", "unplumb", "uplink_mtu"]
+__all__ = [
+    "Ends",
+    "as_cni_error",
+    "check_netns",
+    "find_host_end",
+    "look",
+    "plumb",
+    "prepare_node",
+    "see",
+    "unplumb",
+    "uplink_mtu",
+]
 
 EFFECTIVE_S = 2.0
 """A veth pair carries traffic within milliseconds of being set up (net/core/link_watch.c); longer means something is wrong."""
@@ -96,6 +107,12 @@ def unplumb(host_interface: str, alias: str) -> HostEnd:
         if link is not None and found is not HostEnd.FOREIGN:
             _delete(here, link)
         return found
+
+
+def find_host_end(host_interface: str, alias: str) -> HostEnd:
+    """What stands where the attachment's host end would."""
+    with Connection() as here:
+        return wiring.judge(queries.find_link(here, host_interface), alias)
 
 
 def uplink_mtu(node_addresses: Sequence[IPv4Address]) -> int:

@@ -21,7 +21,20 @@ from romana.netlink.ip import TABLE_MAIN, add_address, add_neighbour, add_route,
 from romana.netlink.links import Link, change_link, create_veth, get_link
 from romana.netlink.wire import Message
 
-__all__ = ["GATEWAY", "HostEnd", "Wiring", "alias", "create", "finish_host", "is_pair", "judge", "mark_finished", "set_up_pod"]
+__all__ = [
+    "GATEWAY",
+    "HostEnd",
+    "Wiring",
+    "alias",
+    "create",
+    "finish_host",
+    "host_neighbour",
+    "host_route",
+    "is_pair",
+    "judge",
+    "mark_finished",
+    "set_up_pod",
+]
 
 GATEWAY = IPv4Address(GATEWAY_IPV4)
 DEFAULT = IPv4Network("0.0.0.0/0")
@@ -113,9 +126,19 @@ def _own_table(wiring: Wiring, index: int) -> tuple[Message, ...]:
 
 def finish_host(wiring: Wiring, host: Link, pod: Link) -> tuple[Message, ...]:
     """The node's side. A route that stands there already is an error: it is a living pod's, or the address is not free."""
-    routes = [add_route(IPv4Network(address.ip), host.index, protocol=ROUTE_PROTOCOL_AGENT) for address in wiring.addresses]
-    neighbours = [add_neighbour(address.ip, host.index, pod.mac) for address in wiring.addresses]
+    routes = [host_route(address.ip, host.index) for address in wiring.addresses]
+    neighbours = [host_neighbour(address.ip, host.index, pod.mac) for address in wiring.addresses]
     return (*routes, *neighbours)
+
+
+def host_route(ip: IPv4Address, host_index: int) -> Message:
+    """The way from the node to the pod."""
+    return add_route(IPv4Network(ip), host_index, protocol=ROUTE_PROTOCOL_AGENT)
+
+
+def host_neighbour(ip: IPv4Address, host_index: int, pod_mac: str) -> Message:
+    """The pod's MAC, never asked for."""
+    return add_neighbour(ip, host_index, pod_mac)
 
 
 def mark_finished(wiring: Wiring, host: Link) -> tuple[Message, ...]:

@@ -31,6 +31,7 @@ __all__ = [
     "add_route",
     "add_source_rule",
     "dump_addresses",
+    "dump_neighbours",
     "dump_routes",
     "get_neighbour",
     "get_route",
@@ -41,8 +42,8 @@ __all__ = [
 
 # linux/rtnetlink.h
 RTM_NEWADDR, RTM_GETADDR = 20, 22
-RTM_NEWROUTE, RTM_GETROUTE = 24, 26
-RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 RTM_NEWRULE = 32
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 9, 15
 TABLE_UNSPEC, TABLE_MAIN = 0, 254
@@ -131,9 +132,14 @@ def dump_addresses() -> Message:
     return Message("list addresses", RTM_GETADDR, DUMP, _IFADDR.pack(AF_INET, 0, 0, 0, 0))
 
 
-def dump_routes() -> Message:
-    """Asks for all IPv4 routes of all tables."""
-    return Message("list routes", RTM_GETROUTE, DUMP, _RTMSG.pack(AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+def dump_neighbours() -> Message:
+    """Asks for all IPv4 neighbour entries."""
+    return Message("list neighbours", RTM_GETNEIGH, DUMP, _NDMSG.pack(AF_INET, 0, 0, 0, 0))
+
+
+def dump_routes(protocol: int = 0) -> Message:
+    """Asks for all IPv4 routes of all tables, or for those of one protocol (Linux 4.20 and later)."""
+    return Message("list routes", RTM_GETROUTE, DUMP, _RTMSG.pack(AF_INET, 0, 0, 0, 0, protocol, 0, 0, 0))
 
 
 def get_route(ip: IPv4Address) -> Message:

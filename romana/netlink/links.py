@@ -3,9 +3,19 @@
 import struct
 from dataclasses import dataclass
 
-from romana.netlink.wire import AF_UNSPEC, CREATE, EXCL, Message, Reply, attribute, parse_attributes, text, u32
+from romana.netlink.wire import AF_UNSPEC, CREATE, DUMP, EXCL, Message, Reply, attribute, parse_attributes, text, u32
 
-__all__ = ["OPERSTATE_UP", "Link", "change_link", "create_veth", "delete_link", "get_link", "parse_link", "parse_mac"]
+__all__ = [
+    "OPERSTATE_UP",
+    "Link",
+    "change_link",
+    "create_veth",
+    "delete_link",
+    "dump_links",
+    "get_link",
+    "parse_link",
+    "parse_mac",
+]
 
 # linux/rtnetlink.h
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
@@ -72,6 +82,11 @@ def get_link(name: str = "", index: int = 0) -> Message:
     payload = _ifinfo(index) + (attribute(IFLA_IFNAME, text(name)) if name else b"")
     payload += attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS))
     return Message(f"look up interface {name or index}", RTM_GETLINK, 0, payload)
+
+
+def dump_links() -> Message:
+    """Asks for all interfaces."""
+    return Message("list interfaces", RTM_GETLINK, DUMP, _ifinfo() + attribute(IFLA_EXT_MASK, u32(RTEXT_FILTER_SKIP_STATS)))
 
 
 def parse_link(reply: Reply) -> Link:

@@ -5,10 +5,10 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from romana.netlink import ip
 from romana.netlink.connection import Connection, NetlinkError
-from romana.netlink.links import Link, get_link, parse_link
+from romana.netlink.links import Link, dump_links, get_link, parse_link
 from romana.netlink.wire import Message, Reply
 
-__all__ = ["addresses", "find_link", "find_neighbour", "find_route", "routes"]
+__all__ = ["addresses", "find_link", "find_neighbour", "find_route", "links", "neighbours", "routes"]
 
 # What the kernel answers when there is no such thing (net/core/rtnetlink.c, net/core/neighbour.c, net/ipv4/route.c).
 _ABSENT = frozenset({errno.ENODEV, errno.ENOENT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.ENXIO})
@@ -37,9 +37,20 @@ def addresses(connection: Connection) -> list[tuple[int, IPv4Interface]]:
     return [ip.parse_address(reply) for reply in connection.dump(ip.dump_addresses())]
 
 
-def routes(connection: Connection) -> list[ip.Route]:
-    """All IPv4 routes of table main."""
-    return [route for reply in connection.dump(ip.dump_routes()) if (route := ip.parse_route(reply)).table == ip.TABLE_MAIN]
+def links(connection: Connection) -> list[Link]:
+    """All interfaces."""
+    return [parse_link(reply) for reply in connection.dump(dump_links())]
+
+
+def neighbours(connection: Connection) -> list[ip.Neighbour]:
+    """All IPv4 neighbour entries."""
+    return [ip.parse_neighbour(reply) for reply in connection.dump(ip.dump_neighbours())]
+
+
+def routes(connection: Connection, protocol: int = 0) -> list[ip.Route]:
+    """All IPv4 routes of table main, or those of one protocol."""
+    found = (ip.parse_route(reply) for reply in connection.dump(ip.dump_routes(protocol)))
+    return [route for route in found if route.table == ip.TABLE_MAIN]
 
 
 def _one(connection: Connection, question: Message) -> Reply | None:

@@ -90,7 +90,17 @@ class Node:
     @property
     def pending(self) -> list[Path]:
         """Releases that wait."""
-        return list((self.folder / "state" / "pending").glob("*.json"))
+        return self._remembered("pending")
+
+    @property
+    def intents(self) -> list[Path]:
+        """ADDs that are not settled."""
+        return self._remembered("intents")
+
+    @property
+    def records(self) -> list[Path]:
+        """Attachments whose routes are kept."""
+        return self._remembered("attachments")
 
     async def start_agent(self) -> None:
         """The agent, in the node's namespace; returns when it listens."""
@@ -157,7 +167,10 @@ class Node:
 
     def is_clean(self) -> bool:
         """True when no attachment has left anything."""
-        return not (self.interfaces() or self.routes() or self.ipamd.held or self.pending)
+        return not (self.interfaces() or self.routes() or self.ipamd.held or self.pending or self.intents or self.records)
+
+    def _remembered(self, kind: str) -> list[Path]:
+        return list((self.folder / "state" / kind).glob("*.json"))
 
     def _died(self) -> bool:
         assert self.agent

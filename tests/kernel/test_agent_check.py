@@ -63,9 +63,18 @@ SABOTAGE = {
 }
 
 
+async def keep_nothing(node: Node) -> None:
+    """Have the agent forget what it keeps, so that what a test breaks stays broken."""
+    await node.kill_agent()
+    for record in node.records:
+        record.unlink()
+    await node.start_agent()
+
+
 @pytest.mark.parametrize("named", SABOTAGE)
 async def test_each_sabotage_is_named_and_check_repairs_nothing(node: Node, pod: str, named: str) -> None:
     result = await add(node, pod)
+    await keep_nothing(node)
     for command in SABOTAGE[named]:
         words = command.replace("POD", pod).replace("NODE", node.name).replace("HOST", result["interfaces"][0]["name"])
         ip(*words.split())

@@ -1,0 +1,114 @@
+"""What the node must have for its finished attachments, and what to add when it has not. Pure.
+
+Only what an ADD makes on the node besides the interface: the host route (protocol 83) and the permanent neighbour. Somebody may
+delete them, and the kernel does when the interface is set down. Nothing is ever removed, and no interface is set up.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Any
+
+from cni import wiring
+from cni.request import AttachmentId
+from cni.wiring import HostEnd
+from romana.netlink import ip, links
+from romana.netlink.links import Link
+from romana.netlink.wire import AF_INET, Message, Reply
+
+__all__ = ["Observed", "Record", "Repair", "plan", "subject", "vanished"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is kept of a finished attachment."""
+
+    attachment: AttachmentId
+    host_interface: str
+    pod_mac: str
+    addresses: tuple[IPv4Address, ...]
+
+    @classmethod
+    def parse(cls, attachment: AttachmentId, document: Mapping[str, Any]) -> "Record":
+        """The inverse of `document`; raises KeyError, TypeError or ValueError."""
+        links.parse_mac(document["pod_mac"])
+        addresses = tuple(IPv4Address(address) for address in document["addresses"])
+        return cls(attachment, str(document["host_interface"]), document["pod_mac"], addresses)
+
+    def document(self) -> Mapping[str, object]:
+        """For JSON, without the key."""
+        addresses = [str(address) for address in self.addresses]
+        return {"host_interface": self.host_interface, "pod_mac": self.pod_mac, "addresses": addresses}
+
+    def names(self) -> tuple[str | IPv4Address, ...]:
+        """Everything that an event of the kernel could call it by."""
+        return (self.host_interface, *self.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the kernel has on the node."""
+
+    links: Mapping[str, Link]
+    routes: Set[tuple[IPv4Address, int]]
+    """Destinations of the agent's host routes, with the index of their interface."""
+    neighbours: Set[tuple[IPv4Address, int, str]]
+    """The permanent ones: address, index of the interface, MAC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """What to add for one attachment."""
+
+    record: Record
+    index: int
+    routes: tuple[IPv4Address, ...]
+    neighbours: tuple[Message, ...]
+
+
+def plan(records: Iterable[Record], observed: Observed) -> list[Repair]:
+    """Everything that is missing, by attachment; the second plan is empty."""
+    found = (_repair(record, link, observed) for record, link in _finished(records, observed) if link.up)
+    return [repair for repair in found if repair.routes or repair.neighbours]
+
+
+def vanished(records: Iterable[Record], observed: Observed) -> list[Record]:
+    """Those without an interface, which went with the pod's namespace: nothing brings it back, so nothing is to be kept."""
+    return [record for record in records if record.host_interface not in observed.links]
+
+
+def subject(event: Reply) -> str | IPv4Address | None:
+    """Whose loss an event of the kernel may tell: an interface's name, a destination's or neighbour's address; else None."""
+    if event.kind == links.RTM_NEWLINK:
+        return links.parse_link(event).name
+    if event.payload[:1] != bytes([AF_INET]):
+        return None
+    if event.kind == ip.RTM_DELROUTE:
+        return ip.parse_route(event).destination.network_address
+    if event.kind == ip.RTM_DELNEIGH:
+        return ip.parse_neighbour(event).ip
+    if event.kind == ip.RTM_NEWNEIGH:
+        neighbour = ip.parse_neighbour(event)
+        return None if neighbour.state & ip.PERMANENT else neighbour.ip
+    return None
+
+
+def _finished(records: Iterable[Record], observed: Observed) -> Iterator[tuple[Record, Link]]:
+    for record in records:
+        link = observed.links.get(record.host_interface)
+        if link is not None and wiring.judge(link, wiring.alias(record.attachment)) is HostEnd.FINISHED:
+            yield record, link
+
+
+def _repair(record: Record, link: Link, observed: Observed) -> Repair:
+    index, mac = link.index, record.pod_mac
+    return Repair(
+        record=record,
+        index=index,
+        routes=tuple(address for address in record.addresses if (address, index) not in observed.routes),
+        neighbours=tuple(
+            wiring.host_neighbour(address, index, mac)
+            for address in record.addresses
+            if (address, index, mac) not in observed.neighbours
+        ),
+    )
