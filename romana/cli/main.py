@@ -66,3 +66,5 @@ def main() -> None:
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(Exit.COULD_NOT_TELL)
+    finally:
+        logging.disable(logging.NOTSET)

@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -49,6 +50,7 @@ class Answers:
     def __init__(self) -> None:
         self._servers: list[asyncio.Server] = []
         self._transports: list[asyncio.DatagramTransport] = []
+        self._connections: set[asyncio.StreamWriter] = set()
 
     async def start(self, pods: Sequence[Pod]) -> None:
         """Listen in every pod."""
@@ -56,7 +58,7 @@ class Answers:
             listener = socket_in(pod.netns, socket.SOCK_STREAM)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(("0.0.0.0", PORT))  # noqa: S104 - inside the pod, where its address is the only one
-            self._servers.append(await asyncio.start_server(_tcp_service(pod.name), sock=listener))
+            self._servers.append(await asyncio.start_server(partial(self._answer, pod.name), sock=listener))
             datagrams = socket_in(pod.netns, socket.SOCK_DGRAM)
             datagrams.bind(("0.0.0.0", PORT))  # noqa: S104
             loop = asyncio.get_running_loop()
@@ -69,19 +71,21 @@ class Answers:
             transport.close()
         for server in self._servers:
             server.close()
+        for writer in tuple(self._connections):
+            writer.transport.abort()  # also of a connection that policy cut, whose other end never says goodbye
         await asyncio.sleep(0)
 
-
-def _tcp_service(name: str):  # type: ignore[no-untyped-def]  # asyncio's own callback type is not public
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            seen = writer.get_extra_info("peername")[0]
-            while line := await reader.readline():
-                writer.write(f"{name} {seen} ".encode() + line)
-                await writer.drain()
-        writer.close()
-
-    return answer
+    async def _answer(self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections.add(writer)
+        try:
+            with contextlib.suppress(ConnectionError):
+                seen = writer.get_extra_info("peername")[0]
+                while line := await reader.readline():
+                    writer.write(f"{name} {seen} ".encode() + line)
+                    await writer.drain()
+        finally:
+            writer.close()
+            self._connections.discard(writer)
 
 
 class _Echo(asyncio.DatagramProtocol):
