@@ -62,7 +62,7 @@ class Agent:
                 await check(self._parts, request, netns_fd)
             return b"", {}
         async with self._parts.locks.deleting(request.attachment, request.started_ns, time.monotonic_ns()):
-            return b"", await delete(self._parts, request.attachment)
+            return b"", await delete(self._parts, request.attachment, netns_fd)
 
     async def _add(self, request: Request, netns_fd: int | None, abort: Abort) -> tuple[bytes, Mapping[str, object]]:
         async with self._parts.locks.adding(request.attachment, request.started_ns, abort):

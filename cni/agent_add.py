@@ -43,13 +43,13 @@ async def _make(parts: Parts, request: Request, netns_fd: int | None, abort: Abo
         raise _exists(f"attachment {request.attachment} is there already, on interface {names.host_interface}")
     try:
         if found is not HostEnd.ABSENT:
-            await parts.blocking(plumbing.unplumb, names.host_interface, names.alias)
+            await parts.blocking(plumbing.unplumb, names.host_interface, names.alias, fd)
         made = await _plumb(parts, request, names, allocation, fd)
         abort.check()
         await _await_policy(parts, request, allocation)
         abort.check()
     except BaseException:
-        await _undo(parts, request)
+        await _undo(parts, request, fd)
         raise
     return made
 
@@ -145,10 +145,10 @@ def _attached(ends: Ends, request: Request, wanted: Wiring) -> Attached:
     )
 
 
-async def _undo(parts: Parts, request: Request) -> None:
+async def _undo(parts: Parts, request: Request, netns_fd: int) -> None:
     """In reverse: the interface, then the address."""
     try:
-        await parts.remove(request.attachment)
+        await parts.remove(request.attachment, netns_fd)
     finally:
         await parts.release_or_remember(request.attachment)
     await parts.blocking(parts.memory.settle, request.attachment)

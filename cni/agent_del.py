@@ -17,14 +17,15 @@ REPLAY_S = 2.0
 """How often pending releases are tried; they are rare, and a file listing is cheap."""
 
 
-async def delete(parts: Parts, attachment: AttachmentId) -> dict[str, str]:
+async def delete(parts: Parts, attachment: AttachmentId, netns_fd: int | None) -> dict[str, str]:
     """Leave nothing of the attachment; returns what was done, for the log. The caller holds the attachment.
 
     Needs no namespace, no earlier result and no ipamd: the host's end is named by the attachment, and takes its peer, routes and
-    neighbours with it. The interface goes first, so that the address is in use no more when it is given back.
+    neighbours with it; only rules in the pod need its namespace, if it is there still. The interface goes first, so that the
+    address is in use no more when it is given back.
     """
     names = parts.names(attachment)
-    found = await parts.remove(attachment)
+    found = await parts.remove(attachment, netns_fd)
     if found is HostEnd.FOREIGN:
         log.warning("interface is not ours, left alone", extra={"interface": names.host_interface})
     address = await parts.release_or_remember(attachment)

@@ -61,13 +61,16 @@ class Parts:
         """What `work` returns, called on a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: work(*args, **kwargs))
 
-    async def remove(self, attachment: AttachmentId) -> HostEnd:
-        """Take the attachment out of the kernel, and no longer keep it; tells what stood at the host's end."""
+    async def remove(self, attachment: AttachmentId, netns_fd: int | None = None) -> HostEnd:
+        """Take the attachment out of the kernel, and no longer keep it; tells what stood at the host's end.
+
+        With the pod's namespace its rules go too.
+        """
         names = self.names(attachment)
 
         def work() -> HostEnd:
             self.memory.forget(attachment)
-            return plumbing.unplumb(names.host_interface, names.alias)
+            return plumbing.unplumb(names.host_interface, names.alias, netns_fd)
 
         return await self.blocking(work)
 

@@ -6,7 +6,8 @@ The shim connects to the agent's unix stream socket, sends one request, reads on
     answer   u8 exit status (0 or 1) | u32 length | bytes for standard output
 
 Lengths are big-endian. The environment is `NAME=VALUE`, separated by NUL: every CNI_* variable, and ROMANA_STARTED_NS, the shim's
-start by CLOCK_MONOTONIC. ADD and CHECK carry, with the first byte, the open network namespace as SCM_RIGHTS (man 7 unix).
+start by CLOCK_MONOTONIC. ADD and CHECK carry, with the first byte, the open network namespace as SCM_RIGHTS (man 7 unix); DEL
+does if it can be opened.
 The shim keeps its sending side open: when it closes before the answer, it was killed, and a running ADD is undone.
 """
 

@@ -26,6 +26,8 @@ class Promised:
     netns: str
     sandbox: str
     mac: str
+    mtu_bytes: int
+    """0: the result does not say, because its version is below 1.1.0."""
     addresses: tuple[IPv4Interface, ...]
     """Those with our gateway; a later plugin may have added others."""
     routes: tuple[tuple[IPv4Network, str], ...]
@@ -56,6 +58,7 @@ class Promised:
             netns=request.netns,
             sandbox=pod.get("sandbox", ""),
             mac=pod.get("mac", "").lower(),
+            mtu_bytes=int(pod.get("mtu") or 0),
             addresses=tuple(ip for ip in (ip_interface(ip["address"]) for ip in mine) if isinstance(ip, IPv4Interface)),
             routes=tuple((dst, gw) for dst, gw in routes if isinstance(dst, IPv4Network)),
         )
@@ -75,6 +78,8 @@ class Seen:
     """In the pod."""
     host_routes: Mapping[IPv4Address, Route | None]
     """What decides on the node for packets to each address."""
+    reverse_path_filter: str
+    """Of the host's end: 1 is strict; empty when there is none."""
     host_neighbours: Mapping[IPv4Address, Neighbour | None]
 
 
@@ -106,12 +111,20 @@ def _pod_differences(promised: Promised, seen: Seen) -> Iterator[str]:
         yield f"pod interface {pod.name} is down"
     if pod.mac != promised.mac:
         yield f"pod interface {pod.name} has MAC {pod.mac}, ADD gave {promised.mac}"
+    if promised.mtu_bytes not in {0, pod.mtu_bytes}:
+        yield f"pod interface {pod.name} has MTU {pod.mtu_bytes}, ADD gave {promised.mtu_bytes}"
     for address in promised.addresses:
         if (pod.index, address) not in seen.addresses:
             yield f"address {address} is missing on {pod.name}"
+    yield from _way_out_differences(promised, pod, seen)
+
+
+def _way_out_differences(promised: Promised, pod: Link, seen: Seen) -> Iterator[str]:
     for destination, gateway in promised.routes:
         if not any(_is_route(route, destination, gateway) for route in seen.routes):
             yield f"route {destination} via {gateway or pod.name} is missing in the pod"
+    if not any(route.destination == IPv4Network(GATEWAY) and route.interface == pod.index for route in seen.routes):
+        yield f"route {GATEWAY}/32 on {pod.name} is missing in the pod"
     if not _is_permanent(seen.gateway, GATEWAY_MAC):
         yield f"permanent neighbour {GATEWAY} at {GATEWAY_MAC} is missing in the pod"
 
@@ -125,6 +138,10 @@ def _host_differences(name: str, seen: Seen) -> Iterator[str]:
         yield f"host interface {name} is down"
     if host.mac != GATEWAY_MAC:
         yield f"host interface {name} has MAC {host.mac}, must be {GATEWAY_MAC}"
+    if seen.reverse_path_filter != "1":
+        yield f"host interface {name} has rp_filter {seen.reverse_path_filter}, must be 1"
+    if seen.pod is not None and host.mtu_bytes != seen.pod.mtu_bytes:
+        yield f"host interface {name} has MTU {host.mtu_bytes}, {seen.pod.name} has {seen.pod.mtu_bytes}"
     if seen.pod is not None and host.peer_index != seen.pod.index:
         yield f"host interface {name} is not the other end of {seen.pod.name}"
 

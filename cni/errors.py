@@ -53,5 +53,13 @@ def from_ipam(err: RomanaError) -> CniError:
     if isinstance(err, Refused):
         return CniError(REFUSED, str(err), "compare the node's labels with the topology: romana topology show")
     if isinstance(err, InvalidInput):
-        return CniError(INVALID_CONFIG, str(err))
+        return _invalid(err)
     return CniError(TRY_AGAIN, str(err), "try again later")
+
+
+def _invalid(err: InvalidInput) -> CniError:
+    """An input that ipamd refuses and we did not: the code and the name of where it came from."""
+    origins = {"pod": "CNI_ARGS", "attachment.container_id": "CNI_CONTAINERID", "attachment.ifname": "CNI_IFNAME"}
+    paths = [fault.path for fault in err.faults]
+    named = [variable for origin, variable in origins.items() if any(f"{path}.".startswith(f"{origin}.") for path in paths)]
+    return CniError(INVALID_ENVIRONMENT, f"{', '.join(named)}: {err}") if named else CniError(INVALID_CONFIG, str(err))

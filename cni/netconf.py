@@ -9,16 +9,22 @@ from typing import Any
 
 from cni.errors import DECODING_FAILURE, INCOMPATIBLE_VERSION, INVALID_CONFIG, CniError
 
-__all__ = ["CURRENT_VERSION", "NAME_PATTERN", "VERSIONS", "NetConf", "stated_version", "version_number"]
+__all__ = ["CURRENT_VERSION", "NAME_RULE", "VERSIONS", "NetConf", "is_name", "stated_version", "version_number"]
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CURRENT_VERSION = VERSIONS[-1]
 
-NAME_PATTERN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
-"""Names of networks and ids of containers, CNI spec 1.1, sections 1 and 2."""
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")  # of networks and ids of containers, CNI spec 1.1, sections 1 and 2
+_NAME_MAX = 255  # the specification has no limit, runtimes use 64; NAME_MAX, linux/limits.h, as ipamd has it
+NAME_RULE = f"must match {_NAME.pattern} and have at most {_NAME_MAX} characters"
 
 MTU_MIN = 68  # RFC 791: every link must carry 68 bytes
 MTU_MAX = 65535  # the length field of an IPv4 header, RFC 791
+
+
+def is_name(text: str) -> bool:
+    """True for what can be the name of a network or the id of a container."""
+    return len(text) <= _NAME_MAX and _NAME.fullmatch(text) is not None
 
 
 def version_number(version: str) -> tuple[int, ...]:
@@ -50,8 +56,8 @@ class NetConf:
         version = _string(raw, "cniVersion") or VERSIONS[0]  # absent means 0.1.0, as libcni has it
         if not name:
             raise CniError(INVALID_CONFIG, "missing network name", "give the network configuration a name")
-        if not NAME_PATTERN.fullmatch(name):
-            raise CniError(INVALID_CONFIG, f"invalid characters in network name {name!r}; must match {NAME_PATTERN.pattern}")
+        if not is_name(name):
+            raise CniError(INVALID_CONFIG, f"network name {name!r} cannot be; {NAME_RULE}")
         if version not in VERSIONS:
             details = f'config is "{version}", plugin supports [{" ".join(VERSIONS)}]'
             raise CniError(INCOMPATIBLE_VERSION, "incompatible CNI versions", details)

@@ -1,6 +1,7 @@
 """Attachments in the kernel: made, removed, looked at. Blocking; called on worker threads in the node's network namespace."""
 
 import errno
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,9 +30,14 @@ __all__ = [
     "uplink_mtu",
 ]
 
+log = logging.getLogger(__name__)
+
 EFFECTIVE_S = 2.0
 """A veth pair carries traffic within milliseconds of being set up (net/core/link_watch.c); longer means something is wrong."""
 EFFECTIVE_PAUSE_S = 0.001
+
+RULES_MAX = 16
+"""More than an interface has addresses; a bound, should somebody else use our tables."""
 
 MTU_DEFAULT = 1500  # Ethernet, IEEE 802.3: when the node has no uplink that could tell
 
@@ -81,6 +87,7 @@ def see(host_interface: str, pod_interface: str, addresses: Sequence[IPv4Address
             routes=tuple(queries.routes(there)),
             gateway=queries.find_neighbour(there, wiring.GATEWAY, pod.index) if pod else None,
             host_routes={ip: queries.find_route(here, ip) for ip in addresses},
+            reverse_path_filter=_reverse_path_filter(host_interface),
             host_neighbours={ip: queries.find_neighbour(here, ip, host.index) if host else None for ip in addresses},
         )
 
@@ -93,18 +100,23 @@ def plumb(wanted: Wiring, netns_fd: int) -> Ends:
             try:
                 return _wire(here, there, wanted)
             except BaseException:
-                unplumb(wanted.host_interface, wanted.alias)
+                unplumb(wanted.host_interface, wanted.alias, netns_fd)
                 raise
     except NetlinkError as err:
         raise CniError(INTERFACE_EXISTS if err.errno == errno.EEXIST else PLUMBING_FAILED, str(err)) from err
 
 
-def unplumb(host_interface: str, alias: str) -> HostEnd:
-    """Remove the attachment by the host's end; tells what stood there. Nothing there is fine, a foreign interface stays."""
+def unplumb(host_interface: str, alias: str, netns_fd: int | None = None) -> HostEnd:
+    """Remove the attachment by the host's end; tells what stood there. Nothing there is fine, a foreign interface stays.
+
+    Only the pod's source rules need its namespace; without it they go when it goes.
+    """
     with Connection() as here:
         link = queries.find_link(here, host_interface)
         found = wiring.judge(link, alias)
         if link is not None and found is not HostEnd.FOREIGN:
+            if netns_fd is not None:
+                _delete_rules(link, netns_fd)
             _delete(here, link)
         return found
 
@@ -143,6 +155,13 @@ def _accept_only_own_addresses(host_interface: str) -> None:
     _write_sysctl(IPV4_SYSCTL / "conf" / host_interface / "rp_filter", "1")
 
 
+def _reverse_path_filter(host_interface: str) -> str:
+    try:
+        return (IPV4_SYSCTL / "conf" / host_interface / "rp_filter").read_text().strip()
+    except OSError:
+        return ""
+
+
 def _effective(connection: Connection, link: Link) -> Link:
     """The interface, once it carries traffic: a queue is attached when the kernel has seen the carrier, shortly after."""
     deadline = time.monotonic() + EFFECTIVE_S
@@ -161,6 +180,22 @@ def _delete(here: Connection, link: Link) -> None:
     except NetlinkError as err:
         if err.errno != errno.ENODEV:  # it may go with the pod's namespace at any moment
             raise
+
+
+def _delete_rules(host: Link, netns_fd: int) -> None:
+    """What is in the pod may be as it likes: it keeps nobody from removing the attachment."""
+    try:
+        with _connection_in(netns_fd) as there:
+            pod = queries.find_link(there, index=host.peer_index)
+            if pod is None or not wiring.is_pair(host, pod):
+                return  # the descriptor is of another namespace
+            for _ in range(RULES_MAX):
+                there.run(wiring.delete_own_rule(pod.index))
+    except NetlinkError as err:
+        if err.errno != errno.ENOENT:  # there is none left
+            log.warning("rules of the pod stay", extra={"interface": host.name, "error": str(err)})
+    except RomanaError as err:
+        log.warning("rules of the pod stay", extra={"interface": host.name, "error": str(err)})
 
 
 def _connection_in(netns_fd: int) -> Connection:

@@ -1,17 +1,14 @@
 """One call of the plugin, parsed from environment and standard input. Pure. CNI spec 1.1, section 2 "Execution protocol"."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cni.errors import INVALID_ENVIRONMENT, CniError
-from cni.netconf import NAME_PATTERN, NetConf
-from romana.names import is_object_name
+from cni.netconf import NAME_RULE, NetConf, is_name
+from romana.names import is_namespace_name, is_object_name
 
 __all__ = ["STARTED", "AttachmentId", "PodId", "Request"]
-
-NAME_MAX = (
-    255  # what must work at least (reference of runtimes: 64 hex digits); also the longest name of a file, which keys become
-)
 
 REQUIRED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"),
@@ -27,7 +24,7 @@ IFNAME_MAX = 15  # IFNAMSIZ less the NUL, linux/if.h
 IFNAMES_TAKEN = frozenset({".", "..", "all", "default"})
 """The kernel takes no interface of these names: they are folders of /proc/sys/net/ipv4/conf. A % would be a pattern (`eth%d`)."""
 
-UID_MAX = 63  # a UUID has 36, the hash of a static pod 32
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # as ipamd has it: a UUID, or the hash of a static pod
 
 KNOWN_ARGS = frozenset(
     {"IgnoreUnknown", "IP", "MAC", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"}
@@ -114,12 +111,14 @@ def _pod(args: Mapping[str, str]) -> PodId | None:
     namespace, name = args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", "")
     if not namespace or not name:
         return None  # podman sends a name alone, and knows no Pod objects
-    for key, value in (("K8S_POD_NAMESPACE", namespace), ("K8S_POD_NAME", name)):
-        if not is_object_name(value):
-            raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: {key} is {value!r}; must be a DNS name in lower case (RFC 1123)")
     uid = args.get("K8S_POD_UID", "")
-    if len(uid) > UID_MAX or not uid.isascii() or not uid.isprintable():
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: K8S_POD_UID is {uid!r}; must be at most {UID_MAX} printable characters")
+    for key, value, fits, rule in (
+        ("K8S_POD_NAMESPACE", namespace, is_namespace_name(namespace), "a DNS label in lower case (RFC 1123)"),
+        ("K8S_POD_NAME", name, is_object_name(name), "a DNS name in lower case (RFC 1123)"),
+        ("K8S_POD_UID", uid, not uid or _UID.fullmatch(uid), f"empty or match {_UID.pattern}"),
+    ):
+        if not fits:
+            raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: {key} is {value!r}; must be {rule}")
     return PodId(namespace, name, uid)
 
 
@@ -127,13 +126,15 @@ def _check_present(command: str, environ: Mapping[str, str]) -> None:
     missing = [name for name in REQUIRED[command] if not environ.get(name)]
     if missing:
         raise CniError(INVALID_ENVIRONMENT, f"required env variables [{','.join(missing)}] missing")
+    for name in REQUIRED[command]:
+        if any("\udc80" <= char <= "\udcff" for char in environ[name]):  # bytes that are no text: PEP 383
+            raise CniError(INVALID_ENVIRONMENT, f"{name} is {environ[name]!r}; must be UTF-8")
 
 
 def _container_id(environ: Mapping[str, str]) -> str:
     container_id = environ["CNI_CONTAINERID"]
-    if len(container_id) > NAME_MAX or not NAME_PATTERN.fullmatch(container_id):
-        rule = f"{NAME_PATTERN.pattern}, at most {NAME_MAX} characters"
-        raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID is {container_id!r}; must match {rule}")
+    if not is_name(container_id):
+        raise CniError(INVALID_ENVIRONMENT, f"CNI_CONTAINERID is {container_id!r}; {NAME_RULE}")
     return container_id
 
 

@@ -17,7 +17,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 from cni.request import AttachmentId
 from romana.names import GATEWAY_IPV4, GATEWAY_MAC, ROUTE_PROTOCOL_AGENT
-from romana.netlink.ip import TABLE_MAIN, add_address, add_neighbour, add_route, add_source_rule
+from romana.netlink.ip import TABLE_MAIN, add_address, add_neighbour, add_route, add_source_rule, delete_rule
 from romana.netlink.links import Link, change_link, create_veth, get_link
 from romana.netlink.wire import Message
 
@@ -27,6 +27,7 @@ __all__ = [
     "Wiring",
     "alias",
     "create",
+    "delete_own_rule",
     "finish_host",
     "host_neighbour",
     "host_route",
@@ -122,6 +123,11 @@ def _own_table(wiring: Wiring, index: int) -> tuple[Message, ...]:
         *_pod_routes(index, 0, table),
         *(add_source_rule(address.ip, table) for address in wiring.addresses),
     )
+
+
+def delete_own_rule(index: int) -> Message:
+    """Removes a source rule of the pod's interface; unlike routes, rules do not go with their interface."""
+    return delete_rule(TABLE_BASE + index)
 
 
 def finish_host(wiring: Wiring, host: Link, pod: Link) -> tuple[Message, ...]:

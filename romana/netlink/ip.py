@@ -30,6 +30,7 @@ __all__ = [
     "add_neighbour",
     "add_route",
     "add_source_rule",
+    "delete_rule",
     "dump_addresses",
     "dump_neighbours",
     "dump_routes",
@@ -44,7 +45,7 @@ __all__ = [
 RTM_NEWADDR, RTM_GETADDR = 20, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
-RTM_NEWRULE = 32
+RTM_NEWRULE, RTM_DELRULE = 32, 33
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 1, 4, 5, 6, 9, 15
 TABLE_UNSPEC, TABLE_MAIN = 0, 254
 PROTOCOL_BOOT = 3
@@ -118,6 +119,12 @@ def add_source_rule(source: IPv4Address, table: int) -> Message:
     payload = _FIB_RULE.pack(AF_INET, 0, 32, 0, TABLE_UNSPEC, 0, 0, FR_ACT_TO_TBL, 0)
     payload += attribute(FRA_SRC, source.packed) + attribute(FRA_TABLE, u32(table))
     return Message(f"add rule from {source} to table {table}", RTM_NEWRULE, CREATE | EXCL, payload)
+
+
+def delete_rule(table: int) -> Message:
+    """Deletes the first rule that has `table` looked up; ENOENT when there is none."""
+    payload = _FIB_RULE.pack(AF_INET, 0, 0, 0, TABLE_UNSPEC, 0, 0, FR_ACT_TO_TBL, 0) + attribute(FRA_TABLE, u32(table))
+    return Message(f"delete a rule of table {table}", RTM_DELRULE, 0, payload)
 
 
 def add_neighbour(ip: IPv4Address, interface: int, mac: str) -> Message:

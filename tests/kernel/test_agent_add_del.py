@@ -139,6 +139,30 @@ async def test_two_interfaces_of_one_container_live_side_by_side(node: Node, pod
     assert len(node.interfaces()) == len(node.ipamd.held) == 1
 
 
+def rules(pod: str) -> list[str]:
+    return [rule["table"] for rule in json.loads(ip("-n", pod, "-j", "rule")) if rule["table"].startswith("83")]
+
+
+async def test_rule_of_a_second_interface_goes_with_it_and_no_other(node: Node, pod: str) -> None:
+    for name in ("eth0", "net1", "net2"):
+        await node.cni("ADD", pod, ifname=name)
+    ours = rules(pod)
+    assert len(ours) == 2
+    await node.cni("DEL", pod, ifname="eth0")
+    assert rules(pod) == ours
+    await node.cni("DEL", pod, ifname="net1", netns="")  # cannot be reached
+    assert rules(pod) == ours
+    await node.cni("DEL", pod, ifname="net2")
+    assert rules(pod) == ours[1:]  # the newest comes first: man 8 ip-rule, priority
+
+
+async def test_failed_second_interface_leaves_no_rule(node: Node, pod: str) -> None:
+    await node.cni("ADD", pod)
+    ip("-n", node.name, "route", "add", f"{node.ipamd.free[0]}/32", "dev", "up0")  # in the way of the host route
+    assert (await node.cni("ADD", pod, ifname="net1")).json["code"] == 103
+    assert not rules(pod)
+
+
 async def test_pod_cannot_speak_for_another(node: Node, pod: str, other: str) -> None:
     await node.cni("ADD", pod)
     address = (await node.cni("ADD", other)).json["ips"][0]["address"]

@@ -53,13 +53,17 @@ SABOTAGE = {
     "pod interface eth0 has MAC 02:00:00:00:00:01": ("-n POD link set eth0 address 02:00:00:00:00:01",),
     "address 10.40.0.1/32 is missing": ("-n POD address del 10.40.0.1/32 dev eth0",),
     "route 0.0.0.0/0 via 169.254.1.1 is missing": ("-n POD route del default",),
+    "route 169.254.1.1/32 on eth0 is missing": ("-n POD route del 169.254.1.1",),
+    "host interface rom": ("-n NODE link del HOST",),
+    "has MTU 1300, eth0 has 1400": ("-n NODE link set HOST mtu 1300",),
+    "has MTU 1400, eth0 has 1300": ("-n POD link set eth0 mtu 1300",),
+    "has rp_filter 0, must be 1": ("netns exec NODE sysctl -qw net.ipv4.conf.HOST.rp_filter=0",),
     "permanent neighbour 169.254.1.1": ("-n POD neigh del 169.254.1.1 dev eth0",),
     "is down": ("-n NODE link set HOST down",),
     "has MAC 02:00:00:00:00:02": ("-n NODE link set HOST address 02:00:00:00:00:02",),
     "host route 10.40.0.1/32 is missing": ("-n NODE route del 10.40.0.1/32",),
     "host route 10.40.0.1/32 is on another interface": ("-n NODE route replace 10.40.0.1/32 dev up0",),
     "permanent neighbour 10.40.0.1 is missing on rom": ("-n NODE neigh del 10.40.0.1 dev HOST",),
-    "host interface rom": ("-n NODE link del HOST",),
 }
 
 
@@ -82,6 +86,14 @@ async def test_each_sabotage_is_named_and_check_repairs_nothing(node: Node, pod:
         ran = await check(node, pod, result)
         assert (ran.status, ran.json["code"]) == (1, 102), (ran.json, node.log.read_text())
         assert named in ran.json["msg"]
+
+
+async def test_mtu_that_the_result_tells_is_compared(node: Node, pod: str) -> None:
+    result = await add(node, pod, "1.1.0")
+    host = result["interfaces"][0]["name"]
+    ip("-n", pod, "link", "set", "eth0", "mtu", "1300")
+    ip("-n", node.name, "link", "set", host, "mtu", "1300")
+    assert "pod interface eth0 has MTU 1300, ADD gave 1400" in (await check(node, pod, result)).json["msg"]
 
 
 async def test_reservation_that_is_gone_or_anothers_is_named(node: Node, pod: str) -> None:

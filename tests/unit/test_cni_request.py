@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from cni.errors import CniError
+from cni.errors import CniError, from_ipam
 from cni.netconf import VERSIONS, NetConf, stated_version
 from cni.request import PodId, Request, parse_args
+from romana.errors import Fault, InvalidInput
 
 ENVIRON = {
     "CNI_COMMAND": "ADD",
@@ -184,12 +185,42 @@ def test_a_container_id_of_255_characters_works_and_no_longer_one() -> None:
     assert (error.code, "CNI_CONTAINERID" in str(error)) == (4, True)
 
 
+def test_a_network_name_of_255_characters_works_and_no_longer_one() -> None:
+    assert parse({"name": "n" * 255}).attachment.conf == "n" * 255
+    error = refusal({"name": "n" * 256})
+    assert (error.code, "network name" in str(error)) == (7, True)
+
+
+@pytest.mark.parametrize("name", ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME"])
+def test_bytes_that_are_no_text_are_code_4_naming_the_variable(name: str) -> None:
+    assert (refusal(**{name: "a\udcff"}).code, name in refusal(**{name: "a\udcff"}).msg) == (4, True)
+
+
+def test_namespace_of_a_pod_is_a_label() -> None:
+    assert "K8S_POD_NAMESPACE" in refusal(CNI_ARGS="K8S_POD_NAMESPACE=a.b;K8S_POD_NAME=c").msg
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "named"),
+    [
+        ("pod.uid", 4, "CNI_ARGS"),
+        ("attachment.container_id", 4, "CNI_CONTAINERID"),
+        ("attachment.ifname", 4, "CNI_IFNAME"),
+        ("attachment.conf", 7, "attachment.conf"),
+        ("node_uid", 7, "node_uid"),
+    ],
+)
+def test_refusal_of_ipamd_is_told_as_a_fault_of_where_the_value_came_from(path: str, code: int, named: str) -> None:
+    error = from_ipam(InvalidInput("the request is wrong", [Fault(path, "is odd")]))
+    assert (error.code, named in error.msg) == (code, True)
+
+
 @pytest.mark.parametrize("name", ["eth%d", "%s", "all", "default"])
 def test_names_that_the_kernel_takes_for_something_else_are_code_4(name: str) -> None:
     assert refusal(CNI_IFNAME=name).code == 4
 
 
-@pytest.mark.parametrize("uid", ["x" * 64, "é", "a\tb"])
+@pytest.mark.parametrize("uid", ["x" * 129, "é", "a\tb", "-a"])
 def test_a_faulty_pod_uid_is_a_fault_of_the_environment(uid: str) -> None:
     error = refusal(CNI_ARGS=f"K8S_POD_NAMESPACE=a;K8S_POD_NAME=b;K8S_POD_UID={uid}")
     assert (error.code, "K8S_POD_UID" in str(error)) == (4, True)

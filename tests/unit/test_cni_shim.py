@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from cni import errors, shim
 from cni.agent_wire import HEADER_BYTES, encode_answer, parse_environment, parse_header
 from cni.install import install
-from cni.netconf import VERSIONS
+from cni.netconf import CURRENT_VERSION, VERSIONS
+from cni.request import REQUIRED
 
 CALL = {
     "CNI_COMMAND": "ADD",
@@ -106,7 +108,7 @@ def test_failure_of_the_agent_is_the_runtimes(binary: Path, agent: FakeAgent) ->
 
 
 @pytest.mark.parametrize("agent", [[encode_answer(0, b"")]], indirect=True)
-def test_del_carries_no_namespace_and_prints_nothing(binary: Path, agent: FakeAgent) -> None:
+def test_del_needs_no_namespace_and_prints_nothing(binary: Path, agent: FakeAgent) -> None:
     ran = run(binary, CALL | {"CNI_COMMAND": "DEL", "CNI_NETNS": "/gone"})
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
     assert agent.requests[0][2] == 0
@@ -343,5 +345,32 @@ def test_ordinary_path_imports_nothing_but_what_the_interpreter_has_at_hand(bina
     assert imported(str(binary), environ=CALL) - bare <= {"_socket"}
 
 
-def test_shim_knows_the_versions_that_the_agent_knows(binary: Path) -> None:
-    assert f"VERSIONS = {json.dumps(VERSIONS).replace('[', '(').replace(']', ')')}" in binary.read_text()
+def test_shim_says_what_the_agent_says() -> None:
+    assert shim.VERSIONS == VERSIONS
+    assert shim.CURRENT == CURRENT_VERSION
+    named = {command.decode(): tuple(name.decode() for name in names) for command, names in shim.REQUIRED.items()}
+    assert named == REQUIRED
+    assert shim.ANSWER_S.keys() == shim.CONNECT_S.keys() == shim.REQUIRED.keys()
+    for code in ("INVALID_ENVIRONMENT", "INVALID_NETNS", "TRY_AGAIN", "INTERNAL"):
+        assert getattr(shim, code) == getattr(errors, code)
+
+
+def stopped_agent(path: Path) -> socket.socket:
+    """One that takes connections and never answers, like a stopped process."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+def test_del_does_not_wait_long_for_an_agent_that_is_stopped(binary: Path, tmp_path: Path) -> None:
+    short(binary, ANSWER_S='{b"ADD": 100, b"CHECK": 20, b"DEL": 1}')  # type: ignore[arg-type]
+    with stopped_agent(tmp_path / "agent.sock"):
+        document = failure(run(binary, CALL | {"CNI_COMMAND": "DEL"}))
+    assert (document["code"], document["msg"]) == (11, "no answer within 1 s")
+    assert shim.ANSWER_S[b"DEL"] <= 20
+
+
+def test_del_carries_the_namespace_while_it_is_there(binary: Path, agent: FakeAgent) -> None:
+    run(binary, CALL | {"CNI_COMMAND": "DEL"})
+    assert agent.requests[0][2] == 1
