@@ -29,8 +29,10 @@ class AttachmentFiles:
         self._durable = durable
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            (folder / ".probe").touch()
+            (folder / ".probe").unlink()
         except OSError as err:
-            fault = Fault("agent.state_dir", f"is {str(folder.parent)!r}, and {folder} cannot be made: {err.strerror}")
+            fault = Fault("agent.state_dir", f"is {str(folder.parent)!r}, and {folder} cannot be written: {err.strerror}")
             raise ConfigError("the agent cannot work as configured:", [fault]) from err
 
     def write(self, attachment: AttachmentId, more: Document | None = None) -> None:

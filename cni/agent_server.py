@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cni.agent_locks import Abort
 from cni.agent_wire import HEADER_BYTES, encode_answer, parse_environment, parse_header
-from romana.errors import ConfigError, InvalidInput, Unavailable
+from romana.errors import ConfigError, Fault, InvalidInput, Unavailable
 
 __all__ = ["AgentServer"]
 
@@ -45,7 +45,7 @@ class AgentServer:
 
     async def start(self) -> None:
         """Listen, for root only. A dead agent's socket is replaced; a living one's is a ConfigError."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self._path)
         _remove_dead_socket(self._path)
         self._listener = _listen(self._path)
         self._accepting = asyncio.create_task(self._accept(self._listener))
@@ -139,6 +139,14 @@ async def _readable(connection: socket.socket) -> None:
         await ready
     finally:
         loop.remove_reader(connection)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as err:
+        fault = Fault("agent.socket", f"is {str(path)!r}, and {path.parent} cannot be made: {err.strerror}")
+        raise ConfigError("the agent cannot work as configured:", [fault]) from err
 
 
 def _listen(path: Path) -> socket.socket:

@@ -46,9 +46,11 @@ def main() -> None:
         config = load(arguments.config)
         logs.set_up(config.log.level)
         asyncio.run(run(config))
-    except (ConfigError, CniError) as err:
+    except ConfigError as err:
         sys.stderr.write(f"romana-agent: {err}\n")
         sys.exit(2)
+    except CniError as err:  # of prepare_node: the machine, not the configuration
+        sys.exit(f"romana-agent: {err}")
 
 
 async def run(config: Config) -> None:

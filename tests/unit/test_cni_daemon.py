@@ -1,0 +1,45 @@
+"""The agent's command line: a configuration that cannot work ends it with 2 and names the field."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cni.agent_memory import Memory
+from cni.agent_pending import PendingReleases
+from cni.agent_server import AgentServer
+from romana.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "named"), [("[agent]\nmtu = 5\n", "agent.mtu"), ('[node]\nname = "A_b"\n', "node.name"), ("[", "TOML")]
+)
+def test_wrong_configuration_ends_it_with_2(tmp_path: Path, text: str, named: str) -> None:
+    (tmp_path / "config.toml").write_text(text)
+    command = [sys.executable, "-c", "from cni.daemon import main; main()", "--config", str(tmp_path / "config.toml")]
+    ran = subprocess.run(command, capture_output=True, check=False, timeout=60, text=True)
+    assert ran.returncode == 2
+    assert named in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("kind", [PendingReleases, Memory])
+def test_state_dir_that_cannot_be_made_is_named(tmp_path: Path, kind: type[PendingReleases | Memory]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"agent\.state_dir"):
+        kind(tmp_path / "file" / "state")
+
+
+def test_state_dir_that_is_read_only_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"agent\.state_dir"):
+        PendingReleases(Path("/proc/sys"))
+
+
+async def test_folder_of_the_socket_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    async def answer(*_: object) -> tuple[int, bytes]:
+        return 0, b""
+
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"agent\.socket"):
+        await AgentServer(tmp_path / "file" / "agent.sock", answer).start()
