@@ -74,7 +74,7 @@ class AgentConfig(_Section):
 
     socket: str = "/run/romana/agent.sock"
     state_dir: str = "/var/lib/romana"
-    """Holds releases that wait for ipamd."""
+    """Holds releases that wait for ipamd, intents of running ADDs, and records of finished attachments."""
     mtu: Annotated[int, Field(ge=0, le=MTU_MAX), AfterValidator(_check_mtu)] = 0
     """MTU of pod interfaces in bytes, 68 or more; 0: that of the interface with the default route or the node's address."""
     ipam_timeout_s: Seconds = 10.0
