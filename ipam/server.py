@@ -66,7 +66,7 @@ class Ipamd:
         admin = asyncio.Lock()
         self.topologies = Topologies(store, reader, self.state, admin, _now_ms)
         self.nodes = Nodes(store, reader, self.state, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, clock)
+        self._upkeep = Upkeep(self.state, self.topologies, claims)
         self.allocations = Allocations(reader, self.state, committer, picker, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self._ipam = IpamService(reader, self.state, self.allocations, self.releases)

@@ -9,6 +9,7 @@ retry and never an address twice.
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ipam import codec, codec_address
@@ -23,9 +24,19 @@ from romana.errors import Unavailable
 from romana.store.api import Get, KeyValue, Put, Store, TxnResult
 from romana.store.reflector import Reflector
 
-__all__ = ["State"]
+__all__ = ["State", "Uneven"]
 
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Uneven:
+    """Why a node is to be looked after."""
+
+    due_s: float
+    """From when on, by the state's clock."""
+    changes: int
+    """How many since it was last looked after: one that comes meanwhile must not be lost."""
 
 
 class State:
@@ -36,8 +47,8 @@ class State:
 
     def __init__(self, clock: Callable[[], float], lag_s: Callable[[], float]) -> None:
         self.occupancy = Occupancy(clock)
-        self.uneven: dict[str, float] = {}
-        """Nodes that something changed for since they were last looked after (placed, given a block ahead), and from when on."""
+        self.uneven: dict[str, Uneven] = {}
+        """Nodes that something changed for since they were last looked after (placed, given a block ahead)."""
         self._standing: dict[tuple[str, str], dict[str, Placement]] = {}
         """By network and path of a group, the keys of the nodes that stand there and take addresses."""
         self._clock = clock
@@ -134,6 +145,16 @@ class State:
         uids = ((self.nodes.rows[key].value.uid, placement) for key, placement in standing.items())
         return sum(not self.occupancy.has_block(uid, placement) for uid, placement in uids)
 
+    def due(self) -> dict[str, Uneven]:
+        """The uneven nodes to look after now."""
+        now_s = self._clock()
+        return {name: uneven for name, uneven in self.uneven.items() if uneven.due_s <= now_s}
+
+    def settle(self, name: str, looked_at: Uneven) -> None:
+        """The node was looked after as it was then; without effect when something has changed for it since."""
+        if self.uneven.get(name) == looked_at:
+            del self.uneven[name]
+
     def _table_of(self, key: str) -> Table[Any] | None:
         prefix, slash, _ = key.partition("/")
         return self._tables.get(prefix + slash)
@@ -163,4 +184,5 @@ class State:
         now_s = self._clock()
         for name in names:
             due_s = now_s if self._writing else now_s + self._lag_s()
-            self.uneven[name] = min(due_s, self.uneven.get(name, due_s))
+            known = self.uneven.get(name)
+            self.uneven[name] = Uneven(min(due_s, known.due_s), known.changes + 1) if known else Uneven(due_s, 1)

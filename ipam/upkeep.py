@@ -5,7 +5,7 @@ One sync of `romana.reconcile`: the state names the nodes that something changed
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ipam.claims import Claims
 from ipam.state import State
@@ -20,17 +20,16 @@ AT_ONCE = 64  # claims under way at a time
 
 
 class Upkeep:
-    """`clock` is monotonic, in seconds."""
+    """See the module's docstring."""
 
-    def __init__(self, state: State, topologies: Topologies, claims: Claims, clock: Callable[[], float]) -> None:
+    def __init__(self, state: State, topologies: Topologies, claims: Claims) -> None:
         self._state = state
         self._topologies = topologies
         self._claims = claims
-        self._clock = clock
 
     async def sync(self) -> Mapping[str, object] | None:
         """Look after the nodes that are due; what fails stays due. Right to repeat."""
-        due = self._due()
+        due = self._state.due()
         placed = 0
         if any(self._waits(name) for name in due):
             placed = await self._topologies.place_pending()
@@ -38,15 +37,10 @@ class Upkeep:
         before = len(self._state.blocks.rows)
         for start in range(0, len(wanted), AT_ONCE):
             await self._claim(wanted[start : start + AT_ONCE])
-        for name, since_s in due.items():
-            if self._state.uneven.get(name) == since_s:
-                del self._state.uneven[name]
+        for name, looked_at in due.items():
+            self._state.settle(name, looked_at)
         claimed = len(self._state.blocks.rows) - before
         return {"nodes_placed": placed, "blocks_claimed": claimed} if placed or claimed else None
-
-    def _due(self) -> dict[str, float]:
-        now_s = self._clock()
-        return {name: due_s for name, due_s in self._state.uneven.items() if due_s <= now_s}
 
     def _waits(self, name: str) -> bool:
         node, topology = self._state.node(name), self._state.in_force()
