@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from romana.cli import block, configuration, ipam, lab, node, objects, policy, status, store, topology
+from romana.cli import bench, block, configuration, ipam, lab, node, objects, policy, status, store, topology
 from romana.cli.context import Exit, exit_code, set_config_path
 from romana.cli.output import say
 from romana.errors import RomanaError
@@ -31,6 +31,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(store.app, name="store")
 app.add_typer(configuration.app, name="config")
 app.add_typer(lab.app, name="lab")
+app.add_typer(bench.app, name="bench")
 app.command(name="status")(status.status)
 app.command(name="apply")(objects.apply)
 app.command(name="get")(objects.get)

@@ -1,22 +1,22 @@
-"""How long a change of policy takes in an idle lab of three nodes: run `.venv/bin/python bench/policy_update.py`, JSON on stdout.
+"""`romana bench policy-update`: how long a change of policy takes in an idle lab of three nodes.
 
-policy written --> in the store --> every node's receipt                                    apply_wait
-CNI ADD of a selected pod --> endpoint in the store --> member of another node's set --> its receipt    add
+policy written --> in the store --> every node's receipt                                            apply --wait
+CNI ADD of a selected pod --> endpoint in the store --> member of another node's set --> receipts   add
 """
 
-import argparse
 import asyncio
 import json
 import os
-import statistics
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from pyroute2 import IPSet
 
 from romana import keys
+from romana.bench import machine
+from romana.bench.report import Report, Series
+from romana.errors import FatalError
 from romana.lab.down import take_down
 from romana.lab.plan import plan_lab
 from romana.lab.pods import PodRecord, add_pod, delete
@@ -31,46 +31,44 @@ from romana.store.api import Store
 from romana.store.opening import open_store
 from romana.v1.store_pb2 import Endpoint
 
+__all__ = ["measure"]
+
 TIMEOUT_S = 60.0
 PAUSE_S = 1.5  # a receipt is written at most twice a second: after this the next one is written at once
 POLL_S = 0.0005
 
 
-def main() -> None:
-    """Bring a lab up, measure, take it down."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=20)
-    times = parser.parse_args().times
+async def measure(times: int, say: Callable[[str], None]) -> Report:
+    """Bring a lab up, measure so many times each, take it down. Raises what a lab that does not come up raises."""
+    began, where = machine.now(), machine.describe()
     programs, etcd = find_programs()
     plan = plan_lab(f"bench-{os.getpid()}", None, [], None, programs=programs, etcd=etcd)
     try:
-        found = asyncio.run(_measured(plan.lab, plan.topology, times))
+        series = await _measured(plan.lab, plan.topology, times, say)
     finally:
         take_down(plan.lab.name)
-    print(json.dumps(found, indent=2))
+    note = "there is no peer here: the limit is the pause between two receipts, 500 ms"
+    return Report("policy-update", began, where, series, {"times": times, "nodes": 3}, (note,))
 
 
-async def _measured(lab: LabSpec, topology: bytes, times: int) -> dict[str, object]:
-    await bring_up(lab, topology, lambda words: print(words, file=sys.stderr))
+async def _measured(lab: LabSpec, topology: bytes, times: int, say: Callable[[str], None]) -> tuple[Series, ...]:
+    await bring_up(lab, topology, say)
     store = await open_store([lab.etcd_endpoint], timeout_s=TIMEOUT_S)
     try:
         await add_pod(lab, PodObject("default", "back", {"role": "backend"}, node="node-3"))
         for node in ("node-1", "node-2"):
             await add_pod(lab, PodObject("default", f"front-{node}", {"role": "frontend"}, node=node))
         await _apply(store, "frontend")
+        say(f"measuring: {times} policies 1.5 s apart, {times} one after another, {times} pods")
         apart = [await _apply_wait(store, number, PAUSE_S) for number in range(times)]
         at_once = [await _apply_wait(store, number, 0.0) for number in range(times)]
         await _apply(store, "frontend")
         added = [await _add(lab, store, number) for number in range(times)]
     finally:
         await store.close()
-    names = {name for one in added for name in one}
-    return {
-        "unit": "ms",
-        "times": times,
-        "apply_wait": {"1.5 s apart": _summary(apart), "one after another": _summary(at_once)},
-        "add": {name: _summary([one[name] for one in added]) for name in sorted(names)},
-    }
+    applied = {"apply --wait, 1.5 s apart": apart, "apply --wait, one after another": at_once}
+    steps = {name: [one[name] for one in added] for name in added[0]}
+    return tuple(Series(name, "ms", tuple(samples)) for name, samples in (applied | steps).items())
 
 
 async def _apply(store: Store, role: str) -> None:
@@ -80,7 +78,7 @@ async def _apply(store: Store, role: str) -> None:
     async for applied in apply_objects(store, parse(json.dumps(policy).encode()).objects):
         waited = await wait_until_enforced(store, applied.revisions, TIMEOUT_S)
         if not waited.done:
-            raise SystemExit(f"not in force: {waited}")
+            raise FatalError(f"not in force: {waited}")
 
 
 async def _apply_wait(store: Store, number: int, pause_s: float) -> float:
@@ -123,7 +121,7 @@ async def _written(store: Store) -> AsyncIterator[asyncio.Task[tuple[str, float]
                 for event in batch.events:
                     if event.value is not None:
                         return Endpoint.FromString(event.value.value).addresses[0], time.monotonic()
-        raise SystemExit("the watch ended")
+        raise FatalError("the watch ended")
 
     task = asyncio.create_task(heard())
     await asyncio.sleep(0.05)  # the watch stands
@@ -136,7 +134,7 @@ async def _written(store: Store) -> AsyncIterator[asyncio.Task[tuple[str, float]
 async def _acknowledged(store: Store, pod: PodRecord) -> float:
     endpoint = await store.get(keys.endpoint(pod.namespace, pod.name, pod.container_id))
     if endpoint is None:
-        raise SystemExit("the endpoint is gone")
+        raise FatalError("the endpoint is gone")
     await wait_until_enforced(store, {f"{keys.ENDPOINTS}{pod.namespace}/": endpoint.mod_revision}, TIMEOUT_S)
     return time.monotonic()
 
@@ -160,14 +158,4 @@ def _member_at(netns: str, address: str) -> float:
 
 
 def _ms(began: float, ended: float) -> float:
-    return round((ended - began) * 1000, 1)
-
-
-def _summary(values: Sequence[float]) -> dict[str, float]:
-    ordered = sorted(values)
-    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
-    return {"median": round(statistics.median(ordered), 1), "p99": p99, "least": ordered[0], "most": ordered[-1]}
-
-
-if __name__ == "__main__":
-    main()
+    return (ended - began) * 1000
