@@ -62,6 +62,6 @@ async def _run(settings: config.Config) -> None:
 
 def _store(settings: config.EtcdConfig) -> EtcdStore:
     try:
-        return EtcdStore(settings.endpoints, settings.prefix)
+        return EtcdStore(settings.endpoints, settings.prefix, credentials=settings.credentials())
     except InvalidInput as err:
         raise ConfigError(f"etcd cannot be reached as configured (section etcd): {err}") from err

@@ -65,7 +65,7 @@ async def _until_stopped(settings: config.Config, node: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix)
+    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix, credentials=settings.etcd.credentials())
     try:
         with IptablesDataplane() as dataplane:
             await _serve(node, store, dataplane, settings.policy.socket)

@@ -20,6 +20,7 @@ from romana.endpoints import check_endpoint
 from romana.errors import ConfigError, Fault
 from romana.names import is_node_name
 from romana.rpc.server import check_listen
+from romana.store.credentials import Credentials
 from romana.variables import variable_fault
 
 __all__ = ["AgentConfig", "Config", "EtcdConfig", "IpamConfig", "NodeConfig", "load", "node_name", "read_boot_id"]
@@ -49,6 +50,22 @@ class EtcdConfig(_Section):
     """gRPC targets: `host:port`, or `unix:/path`."""
     prefix: str = Field(default="/romana/v1/", pattern=r"^/[A-Za-z0-9_./-]*/$")
     """Everything that we store is below it; it begins and ends with `/`."""
+    ca: str = ""
+    """File of the certificates that etcd's own is checked against; empty: no TLS. These files are read again when they change."""
+    cert: str = ""
+    """File of the client certificate, where etcd asks for one."""
+    key: str = ""
+    """File of its private key."""
+    server_name: str = ""
+    """Name that etcd's certificate must have; empty: the endpoint's host."""
+    user: str = ""
+    """User to log in to etcd as; empty: none, or the common name of the client certificate."""
+    password_file: str = ""
+    """File whose first line is the user's password."""
+
+    def credentials(self) -> Credentials:
+        """What a client of etcd needs of it."""
+        return Credentials(self.ca, self.cert, self.key, self.server_name, self.user, self.password_file)
 
 
 class IpamConfig(_Section):
@@ -219,6 +236,7 @@ def _validated(merged: dict[str, Any], faults: list[Fault]) -> Config:
     except ValidationError as err:
         faults.extend(_fault(error) for error in err.errors())
     faults.extend(_listen_faults(merged.get("ipam", {})))
+    faults.extend(config.etcd.credentials().faults())
     if config.node.name and not is_node_name(config.node.name):
         faults.append(Fault("node.name", f"is {config.node.name!r}; must be a DNS name in lower case (RFC 1123)"))
     if faults:

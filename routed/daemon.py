@@ -64,7 +64,7 @@ async def serve(node: str, store: Store, table: Table, events: Source, pace: Pac
 async def _until_stopped(settings: config.Config, node: str, flags: argparse.Namespace) -> None:
     _cancel_on_signals()
     pace = Pace(resync_s=settings.routed.resync_s)
-    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix)
+    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix, credentials=settings.etcd.credentials())
     try:
         async with Kernel(settings.routed.table) as table:
             if flags.once or flags.dry_run:

@@ -23,8 +23,9 @@ def check(
     file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="In place of ROMANA_CONFIG and the default.")] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Name every fault at once, exit 2; or print what would be in force."""
+    """Name every fault at once, files that cannot be read too, exit 2; or print what would be in force."""
     config = load(file)
+    config.etcd.credentials().check()
     if output is Output.JSON:
         print_json(config.model_dump())
         return

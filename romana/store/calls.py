@@ -9,9 +9,13 @@ import grpc.aio
 from romana.errors import Ambiguous, RomanaError, Unavailable
 from romana.store.backoff import pauses
 from romana.store.endpoints import Endpoint, Endpoints
-from romana.store.failures import romana_error
+from romana.store.failures import TokenRefused, romana_error
+from romana.store.login import Metadata
 
 __all__ = ["Calls", "cancelled_from_outside", "failure"]
+
+ATTEMPT_S = 2.0
+"""A member that is well answers within milliseconds, one on a slow disk within some hundred; after this the next one is asked."""
 
 R = TypeVar("R")
 Request = Callable[[Endpoint, float], Awaitable[R]]
@@ -26,12 +30,15 @@ class Calls:
         self._timeout_s = timeout_s
 
     async def repeatable(self, what: str, request: Request[R]) -> R:
-        """The answer to a call that may be made twice, retried until the deadline; raises Unavailable after it."""
+        """The answer to a call that may be made twice, retried until the deadline; raises Unavailable after it.
+
+        Where there is another member to ask, none is waited for longer than `ATTEMPT_S`: it may be frozen."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timeout_s
+        attempt_s = ATTEMPT_S if len(self._endpoints) > 1 else self._timeout_s
         for pause_s in pauses():
             try:
-                return await self._once(what, request, deadline - now(), repeatable=True)
+                return await self._once(what, request, min(attempt_s, deadline - now()), repeatable=True)
             except Unavailable:
                 if self._endpoints.closed() or now() + pause_s >= deadline:
                     raise
@@ -39,38 +46,56 @@ class Calls:
         raise AssertionError  # pauses() has no end
 
     async def write(self, what: str, request: Request[R]) -> R:
-        """The answer to a call that must not be made twice: tried once on each member while it surely was not applied.
+        """The answer to a call that must not be made twice: tried once on each member while it surely was not applied, and once
+        more after a new log-in.
 
         Raises Unavailable when no member took it, Ambiguous when the answer was lost."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timeout_s
-        for _ in range(len(self._endpoints) - 1):
+        left, log_ins = len(self._endpoints), 1
+        while True:
             try:
                 return await self._once(what, request, deadline - now(), repeatable=False)
-            except Unavailable:
-                if now() >= deadline:
+            except TokenRefused:
+                log_ins -= 1
+                if log_ins < 0 or now() >= deadline:
                     raise
-        return await self._once(what, request, deadline - now(), repeatable=False)
+            except Unavailable:
+                left -= 1
+                if left == 0 or now() >= deadline:
+                    raise
 
     async def _once(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
         if self._endpoints.closed():
             raise Unavailable(f"{what}: the store is closed")
         endpoint = self._endpoints.current()
+        await self._log_in(endpoint, timeout_s)
+        metadata = endpoint.metadata
         try:
             return await request(endpoint, timeout_s)
         except grpc.aio.AioRpcError as err:
-            raise self._sorted(err, endpoint, what, repeatable) from err
+            error = failure(err, endpoint, what, repeatable)
+            self._note(endpoint, error, metadata)
+            raise error from err
         except asyncio.CancelledError:
             if cancelled_from_outside() or not self._endpoints.closed():
                 raise
-            error = Unavailable if repeatable else Ambiguous
-            raise error(f"{what}: the store was closed before the answer came") from None
+            lost = Unavailable if repeatable else Ambiguous
+            raise lost(f"{what}: the store was closed before the answer came") from None
 
-    def _sorted(self, err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable: bool) -> RomanaError:
-        error = failure(err, endpoint, what, repeatable)
-        if isinstance(error, Unavailable | Ambiguous):
+    async def _log_in(self, endpoint: Endpoint, timeout_s: float) -> None:
+        try:
+            await endpoint.log_in(timeout_s)
+        except grpc.aio.AioRpcError as err:
+            error = failure(err, endpoint, "log in", repeatable=True)
             self._endpoints.failed(endpoint)
-        return error
+            raise error if isinstance(error, Unavailable) else Unavailable(str(error)) from err
+
+    def _note(self, endpoint: Endpoint, error: RomanaError, metadata: Metadata) -> None:
+        if isinstance(error, TokenRefused):
+            endpoint.token_refused(metadata)
+        elif isinstance(error, Unavailable | Ambiguous):
+            self._endpoints.failed(endpoint)
 
 
 def failure(err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable: bool) -> RomanaError:

@@ -8,7 +8,8 @@ from romana.errors import Compacted, Unavailable
 from romana.store import limits, wire
 from romana.store.api import Batch, Compare, KeyValue, Lease, Listing, Op, Status, TxnResult
 from romana.store.calls import Calls
-from romana.store.endpoints import HAS_LEADER, Endpoint, Endpoints
+from romana.store.credentials import Credentials
+from romana.store.endpoints import Endpoint, Endpoints
 from romana.store.etcd_lease import EtcdLease
 from romana.store.etcd_watch import EtcdWatch
 from romana.store.etcdpb import rpc_pb2
@@ -26,9 +27,17 @@ LIST_ATTEMPTS = 20  # a listing that is compacted under its pages this often in 
 class EtcdStore:
     """A `Store` on etcd. Endpoints are gRPC targets: "unix:/path/socket" or "127.0.0.1:2379"; use it in one event loop only."""
 
-    def __init__(self, endpoints: Sequence[str], prefix: str = DEFAULT_PREFIX, timeout_s: float = 5.0) -> None:
-        """`timeout_s` is the deadline of every call (of every page of a listing). Nothing is sent before the first call."""
-        self._endpoints = Endpoints(tuple(endpoints))
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        prefix: str = DEFAULT_PREFIX,
+        timeout_s: float = 5.0,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """`timeout_s` is the deadline of every call (of every page of a listing). Nothing is sent before the first call.
+
+        Raises ConfigError for credentials that cannot be used."""
+        self._endpoints = Endpoints(tuple(endpoints), credentials)
         self._calls = Calls(self._endpoints, timeout_s)
         self._space = Keyspace(prefix)
         self._history = History()
@@ -75,7 +84,7 @@ class EtcdStore:
         sent = self._history.now
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.TxnResponse:
-            return await endpoint.kv.Txn(request, timeout=timeout_s, metadata=HAS_LEADER)
+            return await endpoint.kv.Txn(request, timeout=timeout_s, metadata=endpoint.metadata)
 
         response = await self._calls.write(f"txn of {len(success)} operations", ask)
         self._history.observe(sent, response.header)
@@ -103,7 +112,9 @@ class EtcdStore:
         limits.check_lease_ttl(ttl_s)
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.LeaseGrantResponse:
-            return await endpoint.lease.LeaseGrant(rpc_pb2.LeaseGrantRequest(TTL=ttl_s), timeout=timeout_s, metadata=HAS_LEADER)
+            return await endpoint.lease.LeaseGrant(
+                rpc_pb2.LeaseGrantRequest(TTL=ttl_s), timeout=timeout_s, metadata=endpoint.metadata
+            )
 
         asked_at = time.monotonic()
         # Repeatable: a lease whose grant was lost ends by itself.
@@ -117,7 +128,7 @@ class EtcdStore:
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.CompactionResponse:
             request = rpc_pb2.CompactionRequest(revision=revision, physical=True)
-            return await endpoint.kv.Compact(request, timeout=timeout_s, metadata=HAS_LEADER)
+            return await endpoint.kv.Compact(request, timeout=timeout_s, metadata=endpoint.metadata)
 
         await self._calls.write(f"compact to revision {revision}", ask)
 
@@ -125,7 +136,7 @@ class EtcdStore:
         """Ask the member in use for its state; raises Unavailable."""
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.StatusResponse:
-            return await endpoint.maintenance.Status(rpc_pb2.StatusRequest(), timeout=timeout_s, metadata=HAS_LEADER)
+            return await endpoint.maintenance.Status(rpc_pb2.StatusRequest(), timeout=timeout_s, metadata=endpoint.metadata)
 
         response = await self._calls.repeatable("status", ask)
         header = response.header
@@ -150,7 +161,7 @@ class EtcdStore:
         sent = self._history.now
 
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.RangeResponse:
-            return await endpoint.kv.Range(request, timeout=timeout_s, metadata=HAS_LEADER)
+            return await endpoint.kv.Range(request, timeout=timeout_s, metadata=endpoint.metadata)
 
         response = await self._calls.repeatable(what, ask)
         self._history.observe(sent, response.header)
@@ -158,7 +169,7 @@ class EtcdStore:
 
     async def _renew(self, lease_id: int) -> int:
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.LeaseKeepAliveResponse:
-            call = endpoint.lease.LeaseKeepAlive(timeout=timeout_s, metadata=HAS_LEADER)
+            call = endpoint.lease.LeaseKeepAlive(timeout=timeout_s, metadata=endpoint.metadata)
             try:
                 await call.write(rpc_pb2.LeaseKeepAliveRequest(ID=lease_id))
                 answer = await call.read()
@@ -173,7 +184,7 @@ class EtcdStore:
     async def _revoke(self, lease_id: int) -> None:
         async def ask(endpoint: Endpoint, timeout_s: float) -> rpc_pb2.LeaseRevokeResponse:
             return await endpoint.lease.LeaseRevoke(
-                rpc_pb2.LeaseRevokeRequest(ID=lease_id), timeout=timeout_s, metadata=HAS_LEADER
+                rpc_pb2.LeaseRevokeRequest(ID=lease_id), timeout=timeout_s, metadata=endpoint.metadata
             )
 
         await self._calls.repeatable(f"revoke lease {lease_id:x}", ask)

@@ -21,7 +21,7 @@ from romana.errors import Unavailable
 from romana.store.api import Batch
 from romana.store.backoff import Outage
 from romana.store.calls import cancelled_from_outside, failure
-from romana.store.endpoints import HAS_LEADER, Endpoints
+from romana.store.endpoints import Endpoints
 from romana.store.etcdpb import rpc_pb2
 from romana.store.history import Mark
 from romana.store.keyspace import Keyspace
@@ -69,7 +69,8 @@ class EtcdWatch:
         mark = await self._probe(self._cursor.following - 1)
         endpoint = self._endpoints.current()
         what = f"watch of {self._prefix!r} from revision {self._cursor.following}"
-        call = endpoint.watch.Watch(metadata=HAS_LEADER)
+        metadata = endpoint.metadata
+        call = endpoint.watch.Watch(metadata=metadata)
         try:
             await self._create(call, mark)
             self._outage.over()
@@ -81,6 +82,7 @@ class EtcdWatch:
             self._endpoints.failed(endpoint)
             raise failure(err, endpoint, what, repeatable=True) from err
         except Unavailable:
+            endpoint.token_refused(metadata)  # etcd 3.4 cancels the watch of a token that it does not know, and says no more
             self._endpoints.failed(endpoint)
             raise
         except TimeoutError as err:
