@@ -12,9 +12,11 @@ from dataclasses import dataclass, replace
 from ipam import codec_address, transactions
 from ipam.allocator import PickKind
 from ipam.commit import Committer
+from ipam.history import UNSEEN, Seen
 from ipam.picker import Picker
 from ipam.reads import Reader
 from ipam.records import Assigned, AttachmentId, AttachmentRecord, NodeRecord, PodId, endpoint_keys
+from ipam.recovery import Recovery
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
@@ -38,6 +40,8 @@ class Wanted:
     """The incarnation that asks; empty: whichever is there."""
     boot_id: str = ""
     pod: PodId | None = None
+    seen: Seen = UNSEEN
+    """How far the node's agent has seen the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ class Granted:
     revision: int
     """Of the attachment."""
     existing: bool
+    history: str = ""
+    """Which the revision belongs to."""
 
 
 class Allocations:
@@ -59,12 +65,14 @@ class Allocations:
         state: State,
         committer: Committer,
         picker: Picker,
+        recovery: Recovery,
         now_ms: Callable[[], int],
     ) -> None:
         self._reader = reader
         self._state = state
         self._committer = committer
         self._picker = picker
+        self._recovery = recovery
         self._now_ms = now_ms
 
     async def allocate(self, wanted: Wanted) -> Granted:
@@ -83,14 +91,16 @@ class Allocations:
         node = await self._node(wanted)
         pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
         plain, full = endpoint_keys(wanted.attachment, wanted.pod)
-        _, found = await self._reader.read(wanted.attachment.key, plain, *pod_keys)
+        asker = f"the agent of node {wanted.attachment.node}"
+        history, found = await self._recovery.allowed(wanted.seen, asker, wanted.attachment.key, plain, *pod_keys)
         if (item := found[wanted.attachment.key]) is not None:
-            return _existing(item, wanted, node.value)
+            return replace(_existing(item, wanted, node.value), history=history)
         pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
         placement, pick = await self._picker.reserve(node.value.name, wanted.pod.namespace if wanted.pod else "")
         address = Assigned(placement.network, pick.ip, pick.block)
         try:
-            return await self._write(wanted, address, pick.kind, full if found[plain] else plain, pod)
+            granted = await self._write(wanted, address, pick.kind, full if found[plain] else plain, pod)
+            return replace(granted, history=history) if granted else None
         finally:
             self._picker.settle(address)
 

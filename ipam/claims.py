@@ -12,7 +12,7 @@ from ipam.reads import Reader
 from ipam.records import BlockRecord
 from ipam.state import State
 from romana import keys
-from romana.errors import Ambiguous, Conflict
+from romana.errors import Ambiguous, Conflict, Unavailable
 from romana.keys import Network
 from romana.store.api import Store
 
@@ -107,7 +107,9 @@ class Claims:
         if result.succeeded:
             log.info("block claimed", extra={"block": str(block.cidr), "network": block.network, "node": block.node})
         else:
-            self._state.learn(txn.reads, result)
+            found = self._state.learn(txn.reads, result)
+            if found.get(keys.RESTORED) is not None:
+                raise Unavailable(f"no block for node {block.node}: the store is being recovered; see romana ipam recovery")
         return result.succeeded
 
     def _ahead(self, holdings: Holdings) -> Network | None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from ipam.allocation import Wanted
 from ipam.codec_address import attachment_id
+from ipam.history import Seen
 from ipam.records import AttachmentId, PodId
 from ipam.topology import syntax
 from romana import names
@@ -38,7 +39,8 @@ def read_allocate(request: AllocateRequest) -> Wanted:
         faults += _pod_faults(request.pod)
     _refuse(faults)
     pod = PodId(request.pod.namespace, request.pod.name, request.pod.uid) if request.HasField("pod") else None
-    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod)
+    seen = Seen(request.seen_history, request.seen_revision)
+    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod, seen)
 
 
 def read_attachment(message: AttachmentKey) -> AttachmentId:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from ipam.allocation import Allocations
@@ -13,6 +13,10 @@ from ipam.commit import Committer
 from ipam.nodes import Nodes
 from ipam.picker import Picker
 from ipam.reads import Reader
+from ipam.reasserts import Reasserts
+from ipam.rebase import Rebase
+from ipam.recovery import Recovery
+from ipam.recovery import follow as follow_recovery
 from ipam.releasing import Releases
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
@@ -33,6 +37,7 @@ __all__ = ["Ipamd"]
 log = logging.getLogger(__name__)
 
 SERVICES = ("romana.v1.Ipam", "romana.v1.Topology")
+RECOVERY_S = 1.0  # how often to look whether the store was restored, and how far a recovery is
 PROBE_S = 1.0  # how often health asks etcd
 GRACE_S = 5.0  # how long requests under way may take when ipamd is told to stop
 PACE = reconcile.Pace(resync_s=1.0, rest_s=0.05)  # a sync with nobody due costs nothing
@@ -56,20 +61,28 @@ class Ipamd:
         cooldown_s: int,
         clock: Callable[[], float] = time.monotonic,
         lag_s: Callable[[], float] = _lag_s,
+        restore_hold_s: float = 30.0,
+        recovery_s: float = RECOVERY_S,
     ) -> None:
         self._store = store
+        self._recovery_s = recovery_s
         self.state = State(clock, lag_s)
         reader = Reader(store, self.state.learn)
         committer = Committer(store, self.state.committed)
+        self._rebase = Rebase(self.state.forget)
+        self.recovery = Recovery(
+            store, reader, self.state.node_names, clock, _now_ms, restore_hold_s, replaced=self._rebase.replaced
+        )
         claims = Claims(store, reader, self.state, committer, clock)
         picker = Picker(reader, self.state, claims, clock)
         admin = asyncio.Lock()
         self.topologies = Topologies(store, reader, self.state, admin, _now_ms)
         self.nodes = Nodes(store, reader, self.state, admin)
         self._upkeep = Upkeep(self.state, self.topologies, claims)
-        self.allocations = Allocations(reader, self.state, committer, picker, _now_ms)
+        self.allocations = Allocations(reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
-        self._ipam = IpamService(reader, self.state, self.allocations, self.releases)
+        reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
+        self._ipam = IpamService(reader, self.state, self.allocations, self.releases, self.recovery, reasserts)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
@@ -100,8 +113,13 @@ class Ipamd:
     async def follow(self) -> None:
         """Keep the state up to date and look after nodes, until cancelled. Raises FatalError when it cannot go on."""
         await prepare(self._store, write_schema=True)
-        sources = [reconcile.Source(prefix, partial(self.state.follow, self._store, prefix)) for prefix in self.state.prefixes]
-        await reconcile.run("nodes", sources, self._upkeep.sync, PACE)
+        sources = [reconcile.Source(prefix, partial(self._follow, prefix)) for prefix in self.state.prefixes]
+        recovering = asyncio.create_task(follow_recovery(self.recovery, self._recovery_s), name="recovery")
+        nodes = asyncio.create_task(reconcile.run("nodes", sources, self._upkeep.sync, PACE), name="nodes")
+        await _first_of(recovering, nodes)
+
+    def _follow(self, prefix: str) -> AsyncIterator[None]:
+        return self._rebase.follow(self.state.follow(self._store, prefix))
 
     async def _report(self, health: Health) -> None:
         """Health says whether a request could be served: everything read, and etcd answers with a quorum."""
@@ -120,3 +138,15 @@ class Ipamd:
         except Unavailable:
             return False
         return True
+
+
+async def _first_of(*tasks: "asyncio.Task[None]") -> None:
+    """Run tasks that never end; the first to fail ends all, and its own error is what is raised."""
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

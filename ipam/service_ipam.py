@@ -6,20 +6,31 @@ from ipam import codec, codec_address, requests
 from ipam.allocation import Allocations
 from ipam.lookup import Found, look_up
 from ipam.reads import Reader
+from ipam.reasserts import Reasserts
+from ipam.recovery import Recovery
 from ipam.releasing import Releases
+from ipam.service_recovery import RecoveryCalls
 from ipam.state import State
 from romana.v1 import ipam_pb2
-from romana.v1.ipam_pb2_grpc import IpamServicer
 
 __all__ = ["IpamService"]
 
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class IpamService(IpamServicer):
+class IpamService(RecoveryCalls):
     """See ipam.proto; errors become statuses in romana.rpc."""
 
-    def __init__(self, reader: Reader, state: State, allocations: Allocations, releases: Releases) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        state: State,
+        allocations: Allocations,
+        releases: Releases,
+        recovery: Recovery,
+        reasserts: Reasserts,
+    ) -> None:
+        super().__init__(state, recovery, reasserts)
         self._reader = reader
         self._state = state
         self._allocations = allocations
@@ -33,6 +44,7 @@ class IpamService(IpamServicer):
             host_interface=granted.record.id.host_interface,
             revision=granted.revision,
             existing=granted.existing,
+            history=granted.history,
         )
 
     async def Release(self, request: ipam_pb2.ReleaseRequest, context: Context) -> ipam_pb2.ReleaseResponse:  # noqa: N802, ARG002

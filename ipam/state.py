@@ -7,7 +7,7 @@ Owned by one event loop. It may lag behind the store: every transaction compares
 retry and never an address twice.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -80,7 +80,17 @@ class State:
         if not self.whole:
             raise Unavailable("ipamd has not read the store yet (etcd is away, or ipamd has just started); try again")
 
-    async def follow(self, store: Store, prefix: str) -> AsyncIterator[None]:
+    def node_names(self) -> list[str]:
+        """Names of the nodes that are known."""
+        return [row.value.name for row in self.nodes.rows.values()]
+
+    def forget(self) -> None:
+        """As if nothing had been read yet: what is known is of another history of the store."""
+        for table in self._tables.values():
+            table.replace((), 0)
+            table.whole = False
+
+    async def follow(self, store: Store, prefix: str) -> AsyncGenerator[None, None]:
         """Keep the table of this prefix up to date; yields after each change."""
         table, reflector = self._tables[prefix], Reflector(store, prefix)
         async with aclosing(reflector.updates()) as updates:

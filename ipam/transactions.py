@@ -1,11 +1,13 @@
 """Every transaction by which ipamd changes what the store holds: what it compares, what it writes, what it reads when it fails.
 
-    allocate   attachment, endpoint absent; address, block, node (and pod) as seen   ->  address, attachment, endpoint
+    allocate   attachment, endpoint absent; address, block, node (and pod) as seen;  ->  address, attachment, endpoint
+               no recovery of a restored store under way (ipam.recovery)
     release    attachment, endpoint, addresses as seen  ->  addresses cool, attachment and endpoint deleted, journal written
-    claim      topology, node as seen; block absent                                  ->  block
+    claim      topology, node as seen; block absent; no recovery under way           ->  block
     add node   topology, node as seen; no node written since                         ->  node
     apply      topology as seen; no node, no block written since, and no address of  ->  topology, nodes; blocks given back
-               the networks where blocks are given back (ipam.giving_back)
+               the networks where blocks are given back (ipam.giving_back), and
+               then no recovery under way
     forget     addresses as seen (their cool-down is over)                           ->  addresses deleted
     place      topology, nodes as seen                                               ->  nodes
 
@@ -25,6 +27,9 @@ from romana.store.api import Compare, CompareField, CompareOp, Delete, Get, KeyV
 
 __all__ = ["add_node", "allocate", "apply", "claim", "forget", "place", "release"]
 
+_NOT_RECOVERING = Compare.absent(keys.RESTORED)
+"""A restored store does not know what lives: nothing is given out, and no block given back, before nodes have said it."""
+
 
 def allocate(
     attachment: AttachmentRecord,
@@ -34,7 +39,7 @@ def allocate(
     pod: KeyValue | None,
 ) -> Txn:
     """Give an attachment its addresses; `taken` has, for each, its row as seen (None: never used) and its block."""
-    compares = [Compare.absent(attachment.id.key), Compare.absent(endpoint_key), _unchanged(node)]
+    compares = [Compare.absent(attachment.id.key), Compare.absent(endpoint_key), _unchanged(node), _NOT_RECOVERING]
     writes = [
         Put(attachment.id.key, codec_address.write_attachment(attachment)),
         Put(endpoint_key, codec_address.write_endpoint(attachment)),
@@ -70,7 +75,8 @@ def release(
 def claim(block: BlockRecord, topology: Row[TopologyRecord], node: Row[NodeRecord]) -> Txn:
     """Make a block the node's. That it overlaps no other is for the caller: all blocks of one topology are of one size."""
     key = keys.block(block.network, block.cidr)
-    return _txn([_unchanged(topology), _unchanged(node), Compare.absent(key)], [Put(key, codec.write_block(block))])
+    compares = [_unchanged(topology), _unchanged(node), Compare.absent(key), _NOT_RECOVERING]
+    return _txn(compares, [Put(key, codec.write_block(block))])
 
 
 def add_node(node: NodeRecord, old: Row[NodeRecord] | None, topology: Row[TopologyRecord] | None, seen: int) -> Txn:
@@ -94,6 +100,7 @@ def apply(
     """
     compares = [_at(keys.TOPOLOGY, old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
     compares += [_not_since(f"{keys.ADDRESSES}{network}/", seen[2]) for network in back.networks]
+    compares += [_NOT_RECOVERING] if back.networks else []
     # Given back first, so that the state counts it as it was claimed: under the old topology.
     writes: list[Put | Delete] = [*back.deletes(), Put(keys.TOPOLOGY, codec.write_topology(record, now_ms))]
     for row, node in nodes:

@@ -1,6 +1,8 @@
 """The keys of the store, relative to its prefix, built and taken apart in one place. Pure.
 
-    schema | topology
+    schema | topology | history
+    restored                                            while the store recovers, and below it
+    restored/<node>
     nodes/<node>
     blocks/<network>/<cidr>                             a CIDR is written 10.40.0.0_29
     addresses/<network>/<ip>                            canonical text, RFC 5952
@@ -24,12 +26,15 @@ __all__ = [
     "ATTACHMENTS",
     "BLOCKS",
     "ENDPOINTS",
+    "HISTORY",
     "JOURNAL",
     "NAMESPACES",
     "NODES",
     "PODS",
     "POLICIES",
     "RECEIPTS",
+    "RESTORED",
+    "RESTORED_NODES",
     "SCHEMA",
     "TOPOLOGY",
     "Address",
@@ -47,6 +52,7 @@ __all__ = [
     "pod",
     "policy",
     "receipt",
+    "restored_node",
     "split",
 ]
 
@@ -54,6 +60,9 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 SCHEMA = "schema"
+HISTORY = "history"
+RESTORED = "restored"
+RESTORED_NODES = "restored/"
 TOPOLOGY = "topology"
 NODES = "nodes/"
 BLOCKS = "blocks/"
@@ -153,3 +162,8 @@ def receipt(node_name: str, daemon: str) -> str:
 def journal(utc_ms: int, record_id: str) -> str:
     """Key of a journal record; 15 digits keep keys in the order of time until the year 33658."""
     return join(JOURNAL, f"{utc_ms:015d}", record_id)
+
+
+def restored_node(name: str) -> str:
+    """Key of how far a node is in the recovery of a restored store."""
+    return join(RESTORED_NODES, name)

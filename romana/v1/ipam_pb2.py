@@ -26,51 +26,59 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from romana.v1 import store_pb2 as romana_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14romana/v1/ipam.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15romana/v1/store.proto\"\xab\x01\n\x0f\x41llocateRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\x10\n\x08networks\x18\x05 \x03(\t\x12\x15\n\rseen_revision\x18\x06 \x01(\x03\"}\n\x10\x41llocateResponse\x12-\n\taddresses\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x16\n\x0ehost_interface\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\">\n\x0eReleaseRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\"d\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\x12-\n\taddresses\x18\x02 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x10\n\x08revision\x18\x03 \x01(\x03\"=\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"D\n\x14\x41llocateBatchRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateRequest\"w\n\x0f\x41llocateOutcome\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.romana.v1.AllocateResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"E\n\x15\x41llocateBatchResponse\x12,\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateOutcome\"B\n\x13ReleaseBatchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseRequest\"u\n\x0eReleaseOutcome\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.romana.v1.ReleaseResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"C\n\x14ReleaseBatchResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseOutcome\"&\n\x16ListAttachmentsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"W\n\x17ListAttachmentsResponse\x12*\n\x0b\x61ttachments\x18\x01 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x85\x01\n\x0fReassertRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12*\n\x0b\x61ttachments\x18\x04 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x15\n\rseen_revision\x18\x05 \x01(\x03\"P\n\x10ReassertConflict\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x0e\n\x06reason\x18\x02 \x01(\t\"f\n\x10ReassertResponse\x12\x10\n\x08restored\x18\x01 \x01(\r\x12.\n\tconflicts\x18\x02 \x03(\x0b\x32\x1b.romana.v1.ReassertConflict\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x1b\n\rLookupRequest\x12\n\n\x02ip\x18\x01 \x01(\t\"\xb4\x02\n\x0eLookupResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.romana.v1.LookupState\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x12\n\ngroup_path\x18\x03 \x01(\t\x12\x12\n\ngroup_name\x18\x04 \x01(\t\x12\r\n\x05\x62lock\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12,\n\nattachment\x18\x07 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x08 \x01(\x0b\x32\x11.romana.v1.PodRef\x12)\n\x05since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08released\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa9\x01\n\x0bLookupState\x12\x1c\n\x18LOOKUP_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14LOOKUP_STATE_OUTSIDE\x10\x01\x12\x1a\n\x16LOOKUP_STATE_UNCLAIMED\x10\x02\x12\x15\n\x11LOOKUP_STATE_FREE\x10\x03\x12\x15\n\x11LOOKUP_STATE_HELD\x10\x04\x12\x18\n\x14LOOKUP_STATE_COOLING\x10\x05\x32\xcc\x01\n\x04Ipam\x12\x43\n\x08\x41llocate\x12\x1a.romana.v1.AllocateRequest\x1a\x1b.romana.v1.AllocateResponse\x12@\n\x07Release\x12\x19.romana.v1.ReleaseRequest\x1a\x1a.romana.v1.ReleaseResponse\x12=\n\x06Lookup\x12\x18.romana.v1.LookupRequest\x1a\x19.romana.v1.LookupResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14romana/v1/ipam.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15romana/v1/store.proto\"\xc1\x01\n\x0f\x41llocateRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\x10\n\x08networks\x18\x05 \x03(\t\x12\x15\n\rseen_revision\x18\x06 \x01(\x03\x12\x14\n\x0cseen_history\x18( \x01(\t\"\x8e\x01\n\x10\x41llocateResponse\x12-\n\taddresses\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x16\n\x0ehost_interface\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\x12\x0f\n\x07history\x18( \x01(\t\">\n\x0eReleaseRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\"d\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\x12-\n\taddresses\x18\x02 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x10\n\x08revision\x18\x03 \x01(\x03\"=\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"D\n\x14\x41llocateBatchRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateRequest\"w\n\x0f\x41llocateOutcome\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.romana.v1.AllocateResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"E\n\x15\x41llocateBatchResponse\x12,\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateOutcome\"B\n\x13ReleaseBatchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseRequest\"u\n\x0eReleaseOutcome\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.romana.v1.ReleaseResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"C\n\x14ReleaseBatchResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseOutcome\"&\n\x16ListAttachmentsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"W\n\x17ListAttachmentsResponse\x12*\n\x0b\x61ttachments\x18\x01 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xaf\x01\n\x0fReassertRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12*\n\x0b\x61ttachments\x18\x04 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x15\n\rseen_revision\x18\x05 \x01(\x03\x12\x14\n\x0cseen_history\x18( \x01(\t\x12\x12\n\ninterfaces\x18) \x03(\t\"b\n\x10ReassertConflict\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08\x62locking\x18( \x01(\x08\"\x89\x01\n\x10ReassertResponse\x12\x10\n\x08restored\x18\x01 \x01(\r\x12.\n\tconflicts\x18\x02 \x03(\x0b\x32\x1b.romana.v1.ReassertConflict\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0f\n\x07history\x18( \x01(\t\x12\x10\n\x08released\x18) \x01(\r\"L\n\x0fRecoveryRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rseen_revision\x18\x02 \x01(\x03\x12\x14\n\x0cseen_history\x18\x03 \x01(\t\"\x90\x01\n\x10RecoveryResponse\x12\x0f\n\x07history\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08reassert\x18\x03 \x01(\x08\x12%\n\x08restored\x18\x04 \x01(\x0b\x32\x13.romana.v1.Restored\x12\x0f\n\x07waiting\x18\x05 \x03(\t\x12\x0f\n\x07unknown\x18\x06 \x03(\t\"!\n\x11GiveUpNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"%\n\x12GiveUpNodeResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\"\x1b\n\rLookupRequest\x12\n\n\x02ip\x18\x01 \x01(\t\"\xb4\x02\n\x0eLookupResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.romana.v1.LookupState\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x12\n\ngroup_path\x18\x03 \x01(\t\x12\x12\n\ngroup_name\x18\x04 \x01(\t\x12\r\n\x05\x62lock\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12,\n\nattachment\x18\x07 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x08 \x01(\x0b\x32\x11.romana.v1.PodRef\x12)\n\x05since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08released\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa9\x01\n\x0bLookupState\x12\x1c\n\x18LOOKUP_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14LOOKUP_STATE_OUTSIDE\x10\x01\x12\x1a\n\x16LOOKUP_STATE_UNCLAIMED\x10\x02\x12\x15\n\x11LOOKUP_STATE_FREE\x10\x03\x12\x15\n\x11LOOKUP_STATE_HELD\x10\x04\x12\x18\n\x14LOOKUP_STATE_COOLING\x10\x05\x32\xa1\x03\n\x04Ipam\x12\x43\n\x08\x41llocate\x12\x1a.romana.v1.AllocateRequest\x1a\x1b.romana.v1.AllocateResponse\x12@\n\x07Release\x12\x19.romana.v1.ReleaseRequest\x1a\x1a.romana.v1.ReleaseResponse\x12=\n\x06Lookup\x12\x18.romana.v1.LookupRequest\x1a\x19.romana.v1.LookupResponse\x12\x43\n\x08Reassert\x12\x1a.romana.v1.ReassertRequest\x1a\x1b.romana.v1.ReassertResponse\x12\x43\n\x08Recovery\x12\x1a.romana.v1.RecoveryRequest\x1a\x1b.romana.v1.RecoveryResponse\x12I\n\nGiveUpNode\x12\x1c.romana.v1.GiveUpNodeRequest\x1a\x1d.romana.v1.GiveUpNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'romana.v1.ipam_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOOKUPSTATE']._serialized_start=1931
-  _globals['_LOOKUPSTATE']._serialized_end=2100
+  _globals['_LOOKUPSTATE']._serialized_start=2366
+  _globals['_LOOKUPSTATE']._serialized_end=2535
   _globals['_ALLOCATEREQUEST']._serialized_start=92
-  _globals['_ALLOCATEREQUEST']._serialized_end=263
-  _globals['_ALLOCATERESPONSE']._serialized_start=265
-  _globals['_ALLOCATERESPONSE']._serialized_end=390
-  _globals['_RELEASEREQUEST']._serialized_start=392
-  _globals['_RELEASEREQUEST']._serialized_end=454
-  _globals['_RELEASERESPONSE']._serialized_start=456
-  _globals['_RELEASERESPONSE']._serialized_end=556
-  _globals['_REQUESTERROR']._serialized_start=558
-  _globals['_REQUESTERROR']._serialized_end=619
-  _globals['_ALLOCATEBATCHREQUEST']._serialized_start=621
-  _globals['_ALLOCATEBATCHREQUEST']._serialized_end=689
-  _globals['_ALLOCATEOUTCOME']._serialized_start=691
-  _globals['_ALLOCATEOUTCOME']._serialized_end=810
-  _globals['_ALLOCATEBATCHRESPONSE']._serialized_start=812
-  _globals['_ALLOCATEBATCHRESPONSE']._serialized_end=881
-  _globals['_RELEASEBATCHREQUEST']._serialized_start=883
-  _globals['_RELEASEBATCHREQUEST']._serialized_end=949
-  _globals['_RELEASEOUTCOME']._serialized_start=951
-  _globals['_RELEASEOUTCOME']._serialized_end=1068
-  _globals['_RELEASEBATCHRESPONSE']._serialized_start=1070
-  _globals['_RELEASEBATCHRESPONSE']._serialized_end=1137
-  _globals['_LISTATTACHMENTSREQUEST']._serialized_start=1139
-  _globals['_LISTATTACHMENTSREQUEST']._serialized_end=1177
-  _globals['_LISTATTACHMENTSRESPONSE']._serialized_start=1179
-  _globals['_LISTATTACHMENTSRESPONSE']._serialized_end=1266
-  _globals['_REASSERTREQUEST']._serialized_start=1269
-  _globals['_REASSERTREQUEST']._serialized_end=1402
-  _globals['_REASSERTCONFLICT']._serialized_start=1404
-  _globals['_REASSERTCONFLICT']._serialized_end=1484
-  _globals['_REASSERTRESPONSE']._serialized_start=1486
-  _globals['_REASSERTRESPONSE']._serialized_end=1588
-  _globals['_LOOKUPREQUEST']._serialized_start=1590
-  _globals['_LOOKUPREQUEST']._serialized_end=1617
-  _globals['_LOOKUPRESPONSE']._serialized_start=1620
-  _globals['_LOOKUPRESPONSE']._serialized_end=1928
-  _globals['_IPAM']._serialized_start=2103
-  _globals['_IPAM']._serialized_end=2307
+  _globals['_ALLOCATEREQUEST']._serialized_end=285
+  _globals['_ALLOCATERESPONSE']._serialized_start=288
+  _globals['_ALLOCATERESPONSE']._serialized_end=430
+  _globals['_RELEASEREQUEST']._serialized_start=432
+  _globals['_RELEASEREQUEST']._serialized_end=494
+  _globals['_RELEASERESPONSE']._serialized_start=496
+  _globals['_RELEASERESPONSE']._serialized_end=596
+  _globals['_REQUESTERROR']._serialized_start=598
+  _globals['_REQUESTERROR']._serialized_end=659
+  _globals['_ALLOCATEBATCHREQUEST']._serialized_start=661
+  _globals['_ALLOCATEBATCHREQUEST']._serialized_end=729
+  _globals['_ALLOCATEOUTCOME']._serialized_start=731
+  _globals['_ALLOCATEOUTCOME']._serialized_end=850
+  _globals['_ALLOCATEBATCHRESPONSE']._serialized_start=852
+  _globals['_ALLOCATEBATCHRESPONSE']._serialized_end=921
+  _globals['_RELEASEBATCHREQUEST']._serialized_start=923
+  _globals['_RELEASEBATCHREQUEST']._serialized_end=989
+  _globals['_RELEASEOUTCOME']._serialized_start=991
+  _globals['_RELEASEOUTCOME']._serialized_end=1108
+  _globals['_RELEASEBATCHRESPONSE']._serialized_start=1110
+  _globals['_RELEASEBATCHRESPONSE']._serialized_end=1177
+  _globals['_LISTATTACHMENTSREQUEST']._serialized_start=1179
+  _globals['_LISTATTACHMENTSREQUEST']._serialized_end=1217
+  _globals['_LISTATTACHMENTSRESPONSE']._serialized_start=1219
+  _globals['_LISTATTACHMENTSRESPONSE']._serialized_end=1306
+  _globals['_REASSERTREQUEST']._serialized_start=1309
+  _globals['_REASSERTREQUEST']._serialized_end=1484
+  _globals['_REASSERTCONFLICT']._serialized_start=1486
+  _globals['_REASSERTCONFLICT']._serialized_end=1584
+  _globals['_REASSERTRESPONSE']._serialized_start=1587
+  _globals['_REASSERTRESPONSE']._serialized_end=1724
+  _globals['_RECOVERYREQUEST']._serialized_start=1726
+  _globals['_RECOVERYREQUEST']._serialized_end=1802
+  _globals['_RECOVERYRESPONSE']._serialized_start=1805
+  _globals['_RECOVERYRESPONSE']._serialized_end=1949
+  _globals['_GIVEUPNODEREQUEST']._serialized_start=1951
+  _globals['_GIVEUPNODEREQUEST']._serialized_end=1984
+  _globals['_GIVEUPNODERESPONSE']._serialized_start=1986
+  _globals['_GIVEUPNODERESPONSE']._serialized_end=2023
+  _globals['_LOOKUPREQUEST']._serialized_start=2025
+  _globals['_LOOKUPREQUEST']._serialized_end=2052
+  _globals['_LOOKUPRESPONSE']._serialized_start=2055
+  _globals['_LOOKUPRESPONSE']._serialized_end=2363
+  _globals['_IPAM']._serialized_start=2538
+  _globals['_IPAM']._serialized_end=2955
 # @@protoc_insertion_point(module_scope)

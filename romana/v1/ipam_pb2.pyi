@@ -65,12 +65,15 @@ class AllocateRequest(_message.Message):
     POD_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
+    SEEN_HISTORY_FIELD_NUMBER: _builtins.int
     node_uid: _builtins.str
     """The node's uid; empty skips the fence (a node that is added anew under its name is then served too)."""
     boot_id: _builtins.str
     """/proc/sys/kernel/random/boot_id of the node."""
     seen_revision: _builtins.int
     """The highest store revision that the node's agent has seen; 0 when it has seen none. A store that is behind it was restored."""
+    seen_history: _builtins.str
+    """The history that revision belongs to (store.proto, History.id)."""
     @_builtins.property
     def attachment(self) -> _store_pb2.AttachmentKey: ...
     @_builtins.property
@@ -92,10 +95,11 @@ class AllocateRequest(_message.Message):
         pod: _store_pb2.PodRef | None = ...,
         networks: _abc.Iterable[_builtins.str] | None = ...,
         seen_revision: _builtins.int = ...,
+        seen_history: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "pod", b"pod"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "boot_id", b"boot_id", "networks", b"networks", "node_uid", b"node_uid", "pod", b"pod", "seen_revision", b"seen_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "boot_id", b"boot_id", "networks", b"networks", "node_uid", b"node_uid", "pod", b"pod", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -109,12 +113,15 @@ class AllocateResponse(_message.Message):
     HOST_INTERFACE_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
     EXISTING_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
     host_interface: _builtins.str
     """The name that the host's end of the veth pair must have."""
     revision: _builtins.int
     """etcd revision of the attachment."""
     existing: _builtins.bool
     """True when the attachment was there already."""
+    history: _builtins.str
+    """The history that `revision` belongs to."""
     @_builtins.property
     def addresses(self) -> _containers.RepeatedCompositeFieldContainer[_store_pb2.AssignedAddress]: ...
     def __init__(
@@ -124,10 +131,11 @@ class AllocateResponse(_message.Message):
         host_interface: _builtins.str = ...,
         revision: _builtins.int = ...,
         existing: _builtins.bool = ...,
+        history: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "existing", b"existing", "host_interface", b"host_interface", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "existing", b"existing", "history", b"history", "host_interface", b"host_interface", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -392,13 +400,20 @@ class ReassertRequest(_message.Message):
     BOOT_ID_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
+    SEEN_HISTORY_FIELD_NUMBER: _builtins.int
+    INTERFACES_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     node_uid: _builtins.str
     boot_id: _builtins.str
     seen_revision: _builtins.int
+    seen_history: _builtins.str
     @_builtins.property
     def attachments(self) -> _containers.RepeatedCompositeFieldContainer[_store_pb2.Attachment]:
         """Attachments whose interface is there, as they were answered by Allocate."""
+
+    @_builtins.property
+    def interfaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Every host interface of ours that is there, those of attachments that the agent knows nothing else of too."""
 
     def __init__(
         self,
@@ -408,10 +423,12 @@ class ReassertRequest(_message.Message):
         boot_id: _builtins.str = ...,
         attachments: _abc.Iterable[_store_pb2.Attachment] | None = ...,
         seen_revision: _builtins.int = ...,
+        seen_history: _builtins.str = ...,
+        interfaces: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "boot_id", b"boot_id", "node", b"node", "node_uid", b"node_uid", "seen_revision", b"seen_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "boot_id", b"boot_id", "interfaces", b"interfaces", "node", b"node", "node_uid", b"node_uid", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -425,7 +442,10 @@ class ReassertConflict(_message.Message):
 
     ATTACHMENT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    BLOCKING_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
+    blocking: _builtins.bool
+    """The recovery cannot end while this is so."""
     @_builtins.property
     def attachment(self) -> _store_pb2.AttachmentKey: ...
     def __init__(
@@ -433,10 +453,11 @@ class ReassertConflict(_message.Message):
         *,
         attachment: _store_pb2.AttachmentKey | None = ...,
         reason: _builtins.str = ...,
+        blocking: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "blocking", b"blocking", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -449,9 +470,14 @@ class ReassertResponse(_message.Message):
     RESTORED_FIELD_NUMBER: _builtins.int
     CONFLICTS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    HISTORY_FIELD_NUMBER: _builtins.int
+    RELEASED_FIELD_NUMBER: _builtins.int
     restored: _builtins.int
     """How many the store had lost and has again."""
     revision: _builtins.int
+    history: _builtins.str
+    released: _builtins.int
+    """How many the store still had, but live no more: released."""
     @_builtins.property
     def conflicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReassertConflict]: ...
     def __init__(
@@ -460,14 +486,126 @@ class ReassertResponse(_message.Message):
         restored: _builtins.int = ...,
         conflicts: _abc.Iterable[Global___ReassertConflict] | None = ...,
         revision: _builtins.int = ...,
+        history: _builtins.str = ...,
+        released: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflicts", b"conflicts", "restored", b"restored", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflicts", b"conflicts", "history", b"history", "released", b"released", "restored", b"restored", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReassertResponse: _TypeAlias = ReassertResponse  # noqa: Y015
+
+@_typing.final
+class RecoveryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    SEEN_REVISION_FIELD_NUMBER: _builtins.int
+    SEEN_HISTORY_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    """The node whose agent asks; empty: a person does."""
+    seen_revision: _builtins.int
+    seen_history: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        seen_revision: _builtins.int = ...,
+        seen_history: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryRequest: _TypeAlias = RecoveryRequest  # noqa: Y015
+
+@_typing.final
+class RecoveryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HISTORY_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    REASSERT_FIELD_NUMBER: _builtins.int
+    RESTORED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    history: _builtins.str
+    """Names the history that the store is in; another one after each recovery."""
+    revision: _builtins.int
+    reassert: _builtins.bool
+    """The asking node's agent must call Reassert."""
+    @_builtins.property
+    def restored(self) -> _store_pb2.Restored:
+        """Set while a recovery is under way: until it ends no address and no block is given out."""
+
+    @_builtins.property
+    def waiting(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Nodes that have not re-asserted. Only when no node asks."""
+
+    @_builtins.property
+    def unknown(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those of them that the store does not know: they have to be added again first."""
+
+    def __init__(
+        self,
+        *,
+        history: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        reassert: _builtins.bool = ...,
+        restored: _store_pb2.Restored | None = ...,
+        waiting: _abc.Iterable[_builtins.str] | None = ...,
+        unknown: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["restored", b"restored"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "reassert", b"reassert", "restored", b"restored", "revision", b"revision", "unknown", b"unknown", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecoveryResponse: _TypeAlias = RecoveryResponse  # noqa: Y015
+
+@_typing.final
+class GiveUpNodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveUpNodeRequest: _TypeAlias = GiveUpNodeRequest  # noqa: Y015
+
+@_typing.final
+class GiveUpNodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """False when no recovery waits for it."""
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GiveUpNodeResponse: _TypeAlias = GiveUpNodeResponse  # noqa: Y015
 
 @_typing.final
 class LookupRequest(_message.Message):

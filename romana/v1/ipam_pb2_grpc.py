@@ -49,6 +49,21 @@ class IpamStub(object):
                 request_serializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_ipam__pb2.LookupResponse.FromString,
                 _registered_method=True)
+        self.Reassert = channel.unary_unary(
+                '/romana.v1.Ipam/Reassert',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReassertRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReassertResponse.FromString,
+                _registered_method=True)
+        self.Recovery = channel.unary_unary(
+                '/romana.v1.Ipam/Recovery',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.RecoveryRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.RecoveryResponse.FromString,
+                _registered_method=True)
+        self.GiveUpNode = channel.unary_unary(
+                '/romana.v1.Ipam/GiveUpNode',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.GiveUpNodeRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.GiveUpNodeResponse.FromString,
+                _registered_method=True)
 
 
 class IpamServicer(object):
@@ -75,6 +90,28 @@ class IpamServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reassert(self, request, context):
+        """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
+        of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Recovery(self, request, context):
+        """Where the store's history stands, and whether a recovery is under way; cheap, agents ask every few seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GiveUpNode(self, request, context):
+        """The operator's word that a node is gone: the recovery does not wait for it any more. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IpamServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -92,6 +129,21 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.Lookup,
                     request_deserializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.FromString,
                     response_serializer=romana_dot_v1_dot_ipam__pb2.LookupResponse.SerializeToString,
+            ),
+            'Reassert': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reassert,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReassertRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReassertResponse.SerializeToString,
+            ),
+            'Recovery': grpc.unary_unary_rpc_method_handler(
+                    servicer.Recovery,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.RecoveryRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.RecoveryResponse.SerializeToString,
+            ),
+            'GiveUpNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveUpNode,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.GiveUpNodeRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.GiveUpNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -175,6 +227,87 @@ class Ipam(object):
             '/romana.v1.Ipam/Lookup',
             romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
             romana_dot_v1_dot_ipam__pb2.LookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reassert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/Reassert',
+            romana_dot_v1_dot_ipam__pb2.ReassertRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReassertResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Recovery(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/Recovery',
+            romana_dot_v1_dot_ipam__pb2.RecoveryRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.RecoveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveUpNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/GiveUpNode',
+            romana_dot_v1_dot_ipam__pb2.GiveUpNodeRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.GiveUpNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,14 @@ class IpamStub:
     """Takes an attachment's addresses back. Idempotent: an attachment that is not there is a success."""
     Lookup: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]
     """Says all there is to know of one address."""
+    Reassert: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReassertRequest, _ipam_pb2.ReassertResponse]
+    """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
+    of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
+    """
+    Recovery: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.RecoveryRequest, _ipam_pb2.RecoveryResponse]
+    """Where the store's history stands, and whether a recovery is under way; cheap, agents ask every few seconds."""
+    GiveUpNode: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.GiveUpNodeRequest, _ipam_pb2.GiveUpNodeResponse]
+    """The operator's word that a node is gone: the recovery does not wait for it any more. Idempotent."""
 
 @_typing.type_check_only
 class IpamAsyncStub(IpamStub):
@@ -52,6 +60,14 @@ class IpamAsyncStub(IpamStub):
     """Takes an attachment's addresses back. Idempotent: an attachment that is not there is a success."""
     Lookup: _aio.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]  # type: ignore[assignment]
     """Says all there is to know of one address."""
+    Reassert: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReassertRequest, _ipam_pb2.ReassertResponse]  # type: ignore[assignment]
+    """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
+    of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
+    """
+    Recovery: _aio.UnaryUnaryMultiCallable[_ipam_pb2.RecoveryRequest, _ipam_pb2.RecoveryResponse]  # type: ignore[assignment]
+    """Where the store's history stands, and whether a recovery is under way; cheap, agents ask every few seconds."""
+    GiveUpNode: _aio.UnaryUnaryMultiCallable[_ipam_pb2.GiveUpNodeRequest, _ipam_pb2.GiveUpNodeResponse]  # type: ignore[assignment]
+    """The operator's word that a node is gone: the recovery does not wait for it any more. Idempotent."""
 
 class IpamServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -77,5 +93,31 @@ class IpamServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ipam_pb2.LookupResponse, _abc.Awaitable[_ipam_pb2.LookupResponse]]:
         """Says all there is to know of one address."""
+
+    @_abc_1.abstractmethod
+    def Reassert(
+        self,
+        request: _ipam_pb2.ReassertRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ReassertResponse, _abc.Awaitable[_ipam_pb2.ReassertResponse]]:
+        """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
+        of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
+        """
+
+    @_abc_1.abstractmethod
+    def Recovery(
+        self,
+        request: _ipam_pb2.RecoveryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.RecoveryResponse, _abc.Awaitable[_ipam_pb2.RecoveryResponse]]:
+        """Where the store's history stands, and whether a recovery is under way; cheap, agents ask every few seconds."""
+
+    @_abc_1.abstractmethod
+    def GiveUpNode(
+        self,
+        request: _ipam_pb2.GiveUpNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.GiveUpNodeResponse, _abc.Awaitable[_ipam_pb2.GiveUpNodeResponse]]:
+        """The operator's word that a node is gone: the recovery does not wait for it any more. Idempotent."""
 
 def add_IpamServicer_to_server(servicer: IpamServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -23,6 +23,35 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ReassertedState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReassertedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReassertedState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REASSERTED_STATE_UNSPECIFIED: _ReassertedState.ValueType  # 0
+    REASSERTED_STATE_UNKNOWN_NODE: _ReassertedState.ValueType  # 1
+    """Known to be there, and not in nodes/: an agent of that name has called."""
+    REASSERTED_STATE_DONE: _ReassertedState.ValueType  # 2
+    """Its agent has said what lives on it, and the store has it all."""
+    REASSERTED_STATE_GIVEN_UP: _ReassertedState.ValueType  # 3
+    """A person said that it is gone."""
+    REASSERTED_STATE_SPOKEN: _ReassertedState.ValueType  # 4
+    """Its agent has said what lives on it, and not all of it can be written yet."""
+
+class ReassertedState(_ReassertedState, metaclass=_ReassertedStateEnumTypeWrapper): ...
+
+REASSERTED_STATE_UNSPECIFIED: ReassertedState.ValueType  # 0
+REASSERTED_STATE_UNKNOWN_NODE: ReassertedState.ValueType  # 1
+"""Known to be there, and not in nodes/: an agent of that name has called."""
+REASSERTED_STATE_DONE: ReassertedState.ValueType  # 2
+"""Its agent has said what lives on it, and the store has it all."""
+REASSERTED_STATE_GIVEN_UP: ReassertedState.ValueType  # 3
+"""A person said that it is gone."""
+REASSERTED_STATE_SPOKEN: ReassertedState.ValueType  # 4
+"""Its agent has said what lives on it, and not all of it can be written yet."""
+Global___ReassertedState: _TypeAlias = ReassertedState  # noqa: Y015
+
 class _NodeState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -109,6 +138,87 @@ class Schema(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Schema: _TypeAlias = Schema  # noqa: Y015
+
+@_typing.final
+class History(_message.Message):
+    """history: which history the store's contents belong to. Written by ipamd at its first start and when a recovery begins."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    CLUSTER_ID_FIELD_NUMBER: _builtins.int
+    FORMER_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Random; another one after each recovery."""
+    cluster_id: _builtins.int
+    """Of the etcd cluster that holds it. Under another one the contents came from a backup."""
+    @_builtins.property
+    def former(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids that recoveries have ended: who saw one of these last has to re-assert, and nothing new is to be noticed by it."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        cluster_id: _builtins.int = ...,
+        former: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster_id", b"cluster_id", "former", b"former", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___History: _TypeAlias = History  # noqa: Y015
+
+@_typing.final
+class Restored(_message.Message):
+    """restored: there as long as a recovery is under way: the store was restored from a backup, or has lost its contents, and knows
+    less than nodes do. Allocations and claims compare that it is absent. Written by ipamd.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """How it was noticed, for a person."""
+    @_builtins.property
+    def noticed(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        noticed: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noticed", b"noticed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["noticed", b"noticed", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restored: _TypeAlias = Restored  # noqa: Y015
+
+@_typing.final
+class Reasserted(_message.Message):
+    """restored/<node>: how far a node is in the recovery under way. Gone with it. Written by ipamd."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    state: Global___ReassertedState.ValueType
+    def __init__(
+        self,
+        *,
+        state: Global___ReassertedState.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reasserted: _TypeAlias = Reasserted  # noqa: Y015
 
 @_typing.final
 class TopologyRecord(_message.Message):

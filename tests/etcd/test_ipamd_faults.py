@@ -152,24 +152,6 @@ async def test_while_etcd_is_away_nothing_is_promised_and_afterwards_all_goes_on
         assert await faults(store) == []
 
 
-async def test_an_etcd_that_was_restored_from_a_backup_is_believed() -> None:
-    """Revisions go back; what is there now counts, not what was known."""
-    store = MemoryStore()
-    async with running(store) as run:
-        await run.apply(flat())
-        await run.add_node("n1")
-        await run.allocate("n1", "c0")
-        backup = {item.key: item.value for item in (await store.list("")).items}
-        for i in range(1, 20):
-            await run.allocate("n1", f"c{i}")
-        await run.release("n1", "c0")
-        store.restore(backup)
-        await until(lambda: len(run.ipamd.state.addresses.rows) == 1)
-        assert await run.ip("n1", "c0") == "10.40.0.0"
-        assert [await run.ip("n1", f"d{i}") for i in range(8)] == [f"10.40.0.{i}" for i in range(1, 9)]
-        assert await faults(store) == []
-
-
 async def test_a_newer_layout_in_the_store_ends_ipamd() -> None:
     store = MemoryStore()
     await store.txn([], [Put("schema", b"\x08\x63")])

@@ -30,6 +30,11 @@ class FakeIpamd:
     calls: list[tuple[str, Key]] = field(default_factory=list)
     requests: list[ipam_pb2.AllocateRequest] = field(default_factory=list)
     known: bool = True
+    reasserted: list[ipam_pb2.ReassertRequest] = field(default_factory=list)
+    conflicts: list[ipam_pb2.ReassertConflict] = field(default_factory=list)
+    """What `Reassert` answers."""
+    history: str = "history-1"
+    revision: int = 7
     _server: "grpc.aio.Server | None" = None
 
     def __post_init__(self) -> None:
@@ -78,7 +83,9 @@ class _Ipam(IpamServicer):
         ip = fake.held.setdefault(key, fake.held.get(key) or fake.free.pop(0))
         address = store_pb2.AssignedAddress(network="pods", ip=ip, block=str(fake.network))
         name = host_interface(*key)
-        return ipam_pb2.AllocateResponse(addresses=[address], host_interface=name, revision=7, existing=existing)
+        return ipam_pb2.AllocateResponse(
+            addresses=[address], host_interface=name, revision=7, existing=existing, history=fake.history
+        )
 
     async def Release(self, request: ipam_pb2.ReleaseRequest, context: object) -> ipam_pb2.ReleaseResponse:  # noqa: N802
         key = key_of(request.attachment)
@@ -96,6 +103,19 @@ class _Ipam(IpamServicer):
                 attachment = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
                 return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_HELD, attachment=attachment)
         return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_FREE)
+
+    async def Reassert(self, request: ipam_pb2.ReassertRequest, context: object) -> ipam_pb2.ReassertResponse:  # noqa: N802
+        await self._fake.enter("Reassert", (request.node, "", "", ""))
+        self._fake.reasserted.append(request)
+        return ipam_pb2.ReassertResponse(history=self._fake.history, revision=self._fake.revision, conflicts=self._fake.conflicts)
+
+    async def Recovery(self, request: ipam_pb2.RecoveryRequest, context: object) -> ipam_pb2.RecoveryResponse:  # noqa: N802
+        await self._fake.enter("Recovery", (request.node, "", "", ""))
+        other = request.seen_history not in {"", self._fake.history}
+        return ipam_pb2.RecoveryResponse(history=self._fake.history, revision=self._fake.revision, reassert=other)
+
+    async def GiveUpNode(self, request: ipam_pb2.GiveUpNodeRequest, context: object) -> ipam_pb2.GiveUpNodeResponse:  # noqa: N802
+        raise NotFound("the agent gives up no node")
 
 
 def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
