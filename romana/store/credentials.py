@@ -1,7 +1,7 @@
 """What a client shows etcd of itself, and what it asks of etcd: files that are read again whenever they have changed.
 
-Certificates are renewed while daemons run, and passwords are changed. So a new connection after a failure looks at the files again,
-and a log-in reads the password file each time; a daemon need not be restarted.
+Certificates are renewed while daemons run, and passwords are changed. So a new connection after a failure looks at the files
+again, and a log-in reads the password file each time; a daemon need not be restarted.
 """
 
 from dataclasses import dataclass

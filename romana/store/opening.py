@@ -53,8 +53,8 @@ async def open_store(
 async def prepare(store: Store, *, write_schema: bool = False, on_failure: OnFailure = lambda _: None) -> None:
     """Wait until the store answers and has a schema that we read; with `write_schema` (ipamd), write it when it is absent.
 
-    `on_failure` hears of every attempt that failed. Raises FatalError for an etcd that is known to lose data and for a layout with
-    a newer major version."""
+    `on_failure` hears of every attempt that failed. Raises FatalError for an etcd that is known to lose data and for a layout
+    with a newer major version."""
     await _check_version(store, on_failure)
     await _check_schema(store, write_schema, on_failure)
     log.info("store opened", extra={"schema": f"{schema.MAJOR}.{schema.MINOR}"})

@@ -38,6 +38,16 @@ class EtcdServer:
         return f"unix:{self.directory}/{self._client}"
 
     @property
+    def url(self) -> str:
+        """As etcdctl takes it, in the working directory `directory`."""
+        return f"{self._scheme}://{self._client}"
+
+    @property
+    def runs(self) -> bool:
+        """Whether it was started and not ended since."""
+        return self._process is not None
+
+    @property
     def pid(self) -> int:
         """Of its process, which must be there."""
         assert self._process is not None
@@ -75,7 +85,7 @@ class EtcdServer:
     def start(self) -> None:
         """Start it on its data and wait until it answers."""
         self.launch()
-        self._await_ready()
+        self.await_ready()
 
     def launch(self) -> None:
         """Start it on its data; a member of several answers only when most are there."""
@@ -135,7 +145,8 @@ class EtcdServer:
             self._process.wait()
             self._process = None
 
-    def _await_ready(self) -> None:
+    def await_ready(self) -> None:
+        """Wait until it answers."""
         deadline = time.monotonic() + START_TIMEOUT_S
         process = self._process
         while process is not None and process.poll() is None and time.monotonic() < deadline:
