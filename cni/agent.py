@@ -8,7 +8,7 @@ What goes over the socket: cni/agent_wire.py.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from cni.agent_add import add
 from cni.agent_check import check
@@ -30,8 +30,10 @@ log = logging.getLogger(__name__)
 class Agent:
     """Answers calls, any number at once."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, ready: Callable[[], Awaitable[None]]) -> None:
+        """`ready` returns when ADDs may be served, and raises CniError when they may not."""
         self._parts = parts
+        self._ready = ready
 
     async def answer(self, environ: Mapping[str, str], stdin: bytes, netns_fd: int | None, abort: Abort) -> tuple[int, bytes]:
         """Exit status and output of one call; logs one line. Never raises: the runtime must get an error that it can read."""
@@ -65,6 +67,7 @@ class Agent:
             return b"", await delete(self._parts, request.attachment, netns_fd)
 
     async def _add(self, request: Request, netns_fd: int | None, abort: Abort) -> tuple[bytes, Mapping[str, object]]:
+        await self._ready()
         async with self._parts.locks.adding(request.attachment, request.started_ns, abort):
             attached = await add(self._parts, request, netns_fd, abort)
         addresses = [str(address.ip) for address in attached.addresses]

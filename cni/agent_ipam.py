@@ -1,9 +1,11 @@
 """What the agent asks ipamd, in the agent's own words."""
 
+import asyncio
 import time
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, ip_address
 
+from cni.agent_ledger import Grant, GrantedAddress, Ledger
 from cni.request import AttachmentId, PodId
 from romana.errors import InvalidInput, NotFound, Refused
 from romana.rpc.client import Client
@@ -54,10 +56,11 @@ class Allocation:
 class Ipam:
     """ipamd, for one node. Every call raises what ipamd answered (romana.rpc.status), `Unavailable` when it did not."""
 
-    def __init__(self, client: Client, node: str, boot_id: str) -> None:
+    def __init__(self, client: Client, node: str, boot_id: str, ledger: Ledger) -> None:
         self._client = client
         self._node = node
         self._boot_id = boot_id
+        self._ledger = ledger
         self._identity: NodeIdentity | None = None
 
     async def identity(self, timeout_s: float) -> NodeIdentity:
@@ -84,7 +87,14 @@ class Ipam:
         deadline = time.monotonic() + timeout_s
         uid_is_fresh = self._identity is None
         identity = await self.identity(timeout_s)
-        request = AllocateRequest(attachment=self._key(attachment), node_uid=identity.uid, boot_id=self._boot_id)
+        sight = self._ledger.sight
+        request = AllocateRequest(
+            attachment=self._key(attachment),
+            node_uid=identity.uid,
+            boot_id=self._boot_id,
+            seen_history=sight.history,
+            seen_revision=sight.revision,
+        )
         if pod is not None:
             request.pod.CopyFrom(PodRef(namespace=pod.namespace, name=pod.name, uid=pod.uid))
 
@@ -98,8 +108,15 @@ class Ipam:
             if uid_is_fresh or isinstance(err, NotFound):
                 raise
             return await self.allocate(attachment, pod, deadline - time.monotonic())
+        await self._remember(attachment, pod, answer)
         addresses = tuple(_host_address(address.ip) for address in answer.addresses)
         return Allocation(addresses, answer.host_interface, answer.existing, answer.revision)
+
+    async def _remember(self, attachment: AttachmentId, pod: PodId | None, answer: AllocateResponse) -> None:
+        """Before anybody uses the address: a restored store has to be told of it (cni/agent_reassert.py)."""
+        granted = tuple(GrantedAddress(address.network, address.ip, address.block) for address in answer.addresses)
+        await asyncio.to_thread(self._ledger.granted, attachment, Grant(pod, granted))
+        self._ledger.saw(answer.history, answer.revision)
 
     async def release(self, attachment: AttachmentId, timeout_s: float) -> bool:
         """Take an attachment's addresses back; False when there was nothing to take."""
@@ -108,7 +125,9 @@ class Ipam:
         async def ask() -> ReleaseResponse:
             return await self._client.call(lambda channel, s: IpamStub(channel).Release(request, timeout=s), timeout_s)
 
-        return (await ask()).released
+        released = (await ask()).released
+        await asyncio.to_thread(self._ledger.released, attachment)
+        return released
 
     async def holds(self, attachment: AttachmentId, address: IPv4Address, timeout_s: float) -> bool:
         """True when the address is this attachment's."""

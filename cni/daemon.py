@@ -14,11 +14,13 @@ from cni.agent import Agent
 from cni.agent_del import replay_pending
 from cni.agent_ipam import Ipam
 from cni.agent_keeper import keep
+from cni.agent_ledger import Ledger
 from cni.agent_locks import Locks
 from cni.agent_memory import Memory
 from cni.agent_parts import Parts
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
+from cni.agent_reassert import Reassertion
 from cni.agent_server import AgentServer
 from cni.errors import CniError
 from romana import logs
@@ -61,15 +63,17 @@ async def run(config: Config) -> None:
     plumbing.prepare_node()
     with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads:
         async with Client(config.ipam.endpoints) as ipamd, Client([f"unix:{config.policy.socket}"]) as policyd:
-            await _serve(config, _parts(config, ipamd, policyd, threads), stopping)
+            ledger = Ledger(Path(config.agent.state_dir))
+            parts = _parts(config, ipamd, policyd, threads, ledger)
+            await _serve(config, parts, Reassertion(parts, ipamd, ledger, read_boot_id()), stopping)
 
 
-def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor) -> Parts:
+def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, ledger: Ledger) -> Parts:
     node = node_name(config)
     return Parts(
         node=node,
         config=config.agent,
-        ipam=Ipam(ipamd, node, read_boot_id()),
+        ipam=Ipam(ipamd, node, read_boot_id(), ledger),
         policy=Policy(policyd, node, wait_s=config.policy.wait_s, required=config.policy.required),
         pending=PendingReleases(Path(config.agent.state_dir)),
         locks=Locks(),
@@ -78,10 +82,10 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor) ->
     )
 
 
-async def _serve(config: Config, parts: Parts, stopping: asyncio.Event) -> None:
-    server = AgentServer(Path(config.agent.socket), Agent(parts).answer)
+async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stopping: asyncio.Event) -> None:
+    server = AgentServer(Path(config.agent.socket), Agent(parts, reassertion.ready).answer)
     await server.start()
-    working = [asyncio.create_task(replay_pending(parts)), asyncio.create_task(keep(parts))]
+    working = [asyncio.create_task(work) for work in (reassertion.run(), replay_pending(parts), keep(parts))]
     log.info("agent serves", extra={"node": parts.node, "socket": config.agent.socket})
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)

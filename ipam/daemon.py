@@ -53,7 +53,7 @@ async def _run(settings: config.Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     store = _store(settings.etcd)
-    ipamd = Ipamd(store, cooldown_s=settings.ipam.cooldown_s)
+    ipamd = Ipamd(store, cooldown_s=settings.ipam.cooldown_s, restore_hold_s=settings.ipam.restore_hold_s)
     try:
         await ipamd.serve(settings.ipam.listen, stop)
     finally:

@@ -77,6 +77,8 @@ class IpamConfig(_Section):
     """Allow ipamd to listen, without TLS, on more than loopback and unix sockets."""
     cooldown_s: int = Field(default=30, ge=0, le=86400)
     """How long a released address rests before it is given out again, in seconds."""
+    restore_hold_s: Seconds = 30.0
+    """How long at least nothing is given out when the store was restored, for agents of nodes that it does not know to call."""
 
 
 class NodeConfig(_Section):
@@ -98,6 +100,8 @@ class AgentConfig(_Section):
     """How long one ADD asks ipamd before it answers "try again later"."""
     pod_wait_s: Seconds = 10.0
     """How long an ADD waits for the Pod object that the runtime named."""
+    recovery_poll_s: Seconds = 10.0
+    """How often to ask ipamd whether the store was restored; a third of ipam.restore_hold_s at most."""
 
 
 class PolicyConfig(_Section):

@@ -85,7 +85,7 @@ class Node:
         self.ipamd = ipamd
         self.log = folder / "agent.log"
         self.agent: asyncio.subprocess.Process | None = None
-        self.settings: dict[str, float | str] = {"ipam_timeout_s": 2.0, "pod_wait_s": 1.0}
+        self.settings: dict[str, float | str] = {"ipam_timeout_s": 2.0, "pod_wait_s": 1.0, "recovery_poll_s": 0.5}
 
     @property
     def pending(self) -> list[Path]:

@@ -57,6 +57,10 @@ class FakeIpamd:
     async def enter(self, method: str, key: Key) -> None:
         """What every call does first."""
         self.calls.append((method, key))
+        await self.meet(method)
+
+    async def meet(self, method: str) -> None:
+        """What every call does; those that the agent makes by itself are in no list of `calls`."""
         await asyncio.sleep(self.delay_s.get(method, 0))
         if self.failures.get(method):
             raise self.failures[method].pop(0)
@@ -105,12 +109,12 @@ class _Ipam(IpamServicer):
         return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_FREE)
 
     async def Reassert(self, request: ipam_pb2.ReassertRequest, context: object) -> ipam_pb2.ReassertResponse:  # noqa: N802
-        await self._fake.enter("Reassert", (request.node, "", "", ""))
+        await self._fake.meet("Reassert")
         self._fake.reasserted.append(request)
         return ipam_pb2.ReassertResponse(history=self._fake.history, revision=self._fake.revision, conflicts=self._fake.conflicts)
 
     async def Recovery(self, request: ipam_pb2.RecoveryRequest, context: object) -> ipam_pb2.RecoveryResponse:  # noqa: N802
-        await self._fake.enter("Recovery", (request.node, "", "", ""))
+        await self._fake.meet("Recovery")
         other = request.seen_history not in {"", self._fake.history}
         return ipam_pb2.RecoveryResponse(history=self._fake.history, revision=self._fake.revision, reassert=other)
 
