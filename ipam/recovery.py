@@ -25,6 +25,7 @@ from ipam.reads import Reader
 from ipam.reasserting import Heard
 from romana import keys
 from romana.errors import Ambiguous, Conflict, Unavailable
+from romana.store import schema, upgrading
 from romana.store.api import Compare, CompareField, CompareOp, Delete, KeyValue, Put, Store
 
 __all__ = ["Found", "Recovery", "follow"]
@@ -169,7 +170,9 @@ class Recovery:
         if not self._cluster_id:
             await self._start()
         self._cluster_id = (await self._store.status()).cluster_id
-        _, _, found = await self.look(UNSEEN, "")
+        _, _, found = await self.look(UNSEEN, "", schema.KEY)
+        if found[schema.KEY] is None:  # the contents are lost
+            await upgrading.agree(self._store)
         if found[keys.RESTORED] is None:
             self._known_nodes = frozenset(self._nodes())
             return

@@ -114,6 +114,7 @@ class Ipamd:
         """Keep the state up to date and look after nodes, until cancelled. Raises FatalError when it cannot go on."""
         await prepare(self._store, write_schema=True)
         sources = [reconcile.Source(prefix, partial(self._follow, prefix)) for prefix in self.state.prefixes]
+        sources.append(reconcile.Source(schema.KEY, partial(schema.follow, self._store)))
         recovering = asyncio.create_task(follow_recovery(self.recovery, self._recovery_s), name="recovery")
         nodes = asyncio.create_task(reconcile.run("nodes", sources, self._upkeep.sync, PACE), name="nodes")
         await _first_of(recovering, nodes)

@@ -12,6 +12,7 @@ import logging
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from policyd.awaiting import AwaitService, Waiting
@@ -23,6 +24,7 @@ from romana import config, keys, logs
 from romana.errors import ConfigError, RomanaError
 from romana.reconcile import Pace, ReceiptWriter, Source, run
 from romana.rpc.server import new_server, start
+from romana.store import schema
 from romana.store.api import Store
 from romana.store.opening import open_store
 from romana.v1.policy_pb2_grpc import add_EnforcementServicer_to_server
@@ -90,6 +92,7 @@ async def _serve(node: str, store: Store, dataplane: IptablesDataplane, socket: 
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(receipt.run(), name="receipt")
             sources = [*state.sources(), Source("kernel", lambda: drift(dataplane, lock))]
+            sources.append(Source(schema.KEY, partial(schema.follow, store)))
             tasks.create_task(run("policy", sources, sync, PACE), name="policy")
     finally:
         await server.stop(grace=0)

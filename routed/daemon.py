@@ -11,11 +11,13 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from romana import config, keys, logs
 from romana.errors import ConfigError, RomanaError
 from romana.reconcile import Pace, ReceiptWriter, Source, once, run
+from romana.store import schema
 from romana.store.api import Store
 from romana.store.opening import open_store
 from routed.kernel import Kernel
@@ -57,8 +59,9 @@ async def serve(node: str, store: Store, table: Table, events: Source, pace: Pac
     receipt = ReceiptWriter(store, keys.receipt(node, "routed"), backend="netlink")
     router = Router(node, state, table, receipt.report)
     async with asyncio.TaskGroup() as tasks:
+        layout = Source(schema.KEY, partial(schema.follow, store))
         tasks.create_task(receipt.run(), name="receipt")
-        tasks.create_task(run("routes", [*state.sources(), events], router.sync, pace), name="routes")
+        tasks.create_task(run("routes", [*state.sources(), events, layout], router.sync, pace), name="routes")
 
 
 async def _until_stopped(settings: config.Config, node: str, flags: argparse.Namespace) -> None:

@@ -13,12 +13,15 @@ from romana.errors import FatalError, InvalidInput
 from romana.store.api import KeyValue
 from romana.v1 import store_pb2
 
-__all__ = ["app", "decoded"]
+__all__ = ["app", "decoded", "message_of"]
 
 app = typer.Typer(help="What etcd holds, decoded; reading only.", no_args_is_help=True)
 
 _MESSAGES: dict[str, type[Message]] = {
     keys.SCHEMA: store_pb2.Schema,
+    keys.HISTORY: store_pb2.History,
+    keys.RESTORED_NODES: store_pb2.Reasserted,
+    keys.RESTORED: store_pb2.Restored,
     keys.TOPOLOGY: store_pb2.TopologyRecord,
     keys.NODES: store_pb2.Node,
     keys.BLOCKS: store_pb2.Block,
@@ -65,18 +68,23 @@ async def _get(key: str) -> dict[str, Any] | None:
 
 def decoded(item: KeyValue) -> dict[str, Any]:
     """A key and its value as JSON; a document inside (bytes in the message) is JSON too."""
-    kind = next((kind for prefix, kind in _MESSAGES.items() if item.key.startswith(prefix)), None)
-    if kind is None:
-        raise InvalidInput(f"{item.key} is no key of this layout; known are {', '.join(_MESSAGES)}")
-    try:
-        message = kind.FromString(item.value)
-    except DecodeError as err:
-        raise FatalError(f"{item.key} holds no {kind.DESCRIPTOR.name}: {err}; who wrote that?") from err
+    message = message_of(item.key, item.value)
     value = as_dict(message)
     for field in message.DESCRIPTOR.fields:
         if field.type == field.TYPE_BYTES:
             value[field.name] = _document(getattr(message, field.name), value[field.name])
     return {"key": item.key, "create_revision": item.create_revision, "mod_revision": item.mod_revision, "value": value}
+
+
+def message_of(key: str, value: bytes) -> Message:
+    """What a key of this layout holds; raises InvalidInput for another key, FatalError for another value."""
+    kind = next((kind for prefix, kind in _MESSAGES.items() if key.startswith(prefix)), None)
+    if kind is None:
+        raise InvalidInput(f"{key} is no key of this layout; known are {', '.join(_MESSAGES)}")
+    try:
+        return kind.FromString(value)
+    except DecodeError as err:
+        raise FatalError(f"{key} holds no {kind.DESCRIPTOR.name}: {err}; who wrote that?") from err
 
 
 def _document(raw: bytes, otherwise: str) -> Any:

@@ -4,22 +4,20 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from google.protobuf.message import DecodeError
-
-from romana.errors import Ambiguous, FatalError, Unavailable
-from romana.store import schema
-from romana.store.api import Compare, KeyValue, Put, Store
+from romana.errors import Ambiguous, Conflict, FatalError, Unavailable
+from romana.store import schema, upgrading
+from romana.store.api import Store
 from romana.store.backoff import Outage
 from romana.store.credentials import Credentials
 from romana.store.etcd import DEFAULT_PREFIX, EtcdStore
 from romana.store.versions import unsupported
-from romana.v1.store_pb2 import Schema
 
 __all__ = ["open_store", "prepare"]
 
 log = logging.getLogger(__name__)
 
 SCHEMA_POLL_S = 1.0
+AGREE_STEPS = 3  # written or upgraded, looked at; once more when another was faster
 
 OnFailure = Callable[[Exception], None]
 
@@ -51,7 +49,7 @@ async def open_store(
 
 
 async def prepare(store: Store, *, write_schema: bool = False, on_failure: OnFailure = lambda _: None) -> None:
-    """Wait until the store answers and has a schema that we read; with `write_schema` (ipamd), write it when it is absent.
+    """Wait until the store answers and has a schema that we read; with `write_schema` (ipamd), write or upgrade it.
 
     `on_failure` hears of every attempt that failed. Raises FatalError for an etcd that is known to lose data and for a layout
     with a newer major version."""
@@ -77,35 +75,37 @@ async def _check_version(store: Store, on_failure: OnFailure) -> None:
 
 
 async def _check_schema(store: Store, write: bool, on_failure: OnFailure) -> None:
+    """With `write`, make the schema what this program writes; without, wait until somebody has."""
     outage = Outage(log, "reading the schema")
-    waiting = False
+    waiting = ""
     while True:
         try:
-            found = await store.get(schema.KEY)
+            why = await (_agree(store) if write else _why_wait(store))
             outage.over()
-            if found is not None:
-                return _judge(found)
-            if write:
-                ours = Schema(major=schema.MAJOR, minor=schema.MINOR).SerializeToString()
-                await store.txn([Compare.absent(schema.KEY)], [Put(schema.KEY, ours)])
-                continue
-        except (Unavailable, Ambiguous) as err:
+        except (Unavailable, Ambiguous, Conflict) as err:
             on_failure(err)
             await asyncio.sleep(outage.failed(err))
             continue
-        if not waiting:
-            log.warning("store has no schema yet, waiting for ipamd to write it")
-            waiting = True
+        if not why:
+            return
+        if why != waiting:
+            log.warning(why)
+            waiting = why
         await asyncio.sleep(SCHEMA_POLL_S)
 
 
-def _judge(found: KeyValue) -> None:
-    """Raise FatalError unless the layout is one that this program reads."""
-    try:
-        theirs = Schema.FromString(found.value)
-    except DecodeError as err:
-        raise FatalError(f"key {found.key!r} holds no schema: {err}") from err
-    if theirs.major != schema.MAJOR:
-        wanted = f"this program reads {schema.MAJOR}.x"
-        remedy = "upgrade this program" if theirs.major > schema.MAJOR else "the key is damaged"
-        raise FatalError(f"the store's layout has version {theirs.major}.{theirs.minor}, {wanted}: {remedy}")
+async def _agree(store: Store) -> str:
+    for _ in range(AGREE_STEPS):
+        if await upgrading.agree(store):
+            return ""
+    return "another ipamd upgrades the layout of the store"
+
+
+async def _why_wait(store: Store) -> str:
+    """What has to happen before the store can be read; empty: nothing. Raises FatalError when waiting does not help."""
+    found = await store.get(schema.KEY)
+    if found is None:
+        return "store has no schema yet, waiting for ipamd to write it"
+    if schema.judge(schema.LAYOUT, found) is schema.Standing.OLDER_MAJOR:
+        return "store has an older layout, waiting for ipamd to upgrade it"
+    return ""

@@ -26,7 +26,7 @@ async def test_absent_schema_is_written_by_ipamd_once() -> None:
     found = await store.get(schema.KEY)
     assert found is not None
     assert found.version == 1
-    assert Schema.FromString(found.value) == Schema(major=1, minor=0)
+    assert Schema.FromString(found.value) == Schema(major=schema.MAJOR, minor=schema.MINOR)
 
 
 async def test_lost_answer_to_writing_the_schema_is_settled() -> None:
