@@ -57,7 +57,7 @@ class EtcdConfig(_Section):
     key: str = ""
     """File of its private key."""
     server_name: str = ""
-    """Name that etcd's certificate must have; empty: the endpoint's host."""
+    """Name that etcd's certificate must have; empty: the endpoint's host, `localhost` for a unix socket."""
     user: str = ""
     """User to log in to etcd as; empty: none, or the common name of the client certificate."""
     password_file: str = ""

@@ -16,7 +16,9 @@ def pauses(first_s: float = 0.05, most_s: float = 1.0) -> Iterator[float]:
 
 
 class Outage:
-    """One line when attempts begin to fail, one when they succeed again; and the pause before each next attempt."""
+    """One line when attempts begin to fail, one for each other kind of failure that follows, one when they succeed again.
+
+    And the pause before each next attempt."""
 
     def __init__(self, log: logging.Logger, what: str, **fields: object) -> None:
         """`what` names the work for a person ("watch", "listing"); `fields` go into every line."""
@@ -24,11 +26,15 @@ class Outage:
         self._what = what
         self._fields = fields
         self._pauses: Iterator[float] | None = None
+        self._said: set[type[Exception]] = set()
 
     def failed(self, err: Exception) -> float:
         """Note a failure; the answer is how many seconds to wait."""
         if self._pauses is None:
             self._pauses = pauses()
+            self._said.clear()
+        if type(err) not in self._said:
+            self._said.add(type(err))
             self._log.warning("%s interrupted, will retry", self._what, extra={**self._fields, "error": str(err)})
         return next(self._pauses)
 

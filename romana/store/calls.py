@@ -17,6 +17,11 @@ __all__ = ["Calls", "cancelled_from_outside", "failure"]
 ATTEMPT_S = 2.0
 """A member that is well answers within milliseconds, one on a slow disk within some hundred; after this the next one is asked."""
 
+CLOSED = ("Socket closed", "Connection reset", "Broken pipe", "Handshake read failed", "Unwrap failed")
+"""How a server that cannot make sense of us, or does not take our certificate (TLS 1.3 tells that last), ends a connection."""
+CLOSED_WITH_TLS = "it may not speak TLS there (etcd.ca), or not take our client certificate (etcd.cert, etcd.key)"
+CLOSED_WITHOUT_TLS = "it may speak nothing but TLS there: set etcd.ca"
+
 R = TypeVar("R")
 Request = Callable[[Endpoint, float], Awaitable[R]]
 """Starts the call on a member, with this many seconds to answer."""
@@ -72,7 +77,7 @@ class Calls:
         await self._log_in(endpoint, timeout_s)
         metadata = endpoint.metadata
         try:
-            return await request(endpoint, timeout_s)
+            answer = await request(endpoint, timeout_s)
         except grpc.aio.AioRpcError as err:
             error = failure(err, endpoint, what, repeatable)
             self._note(endpoint, error, metadata)
@@ -82,6 +87,8 @@ class Calls:
                 raise
             lost = Unavailable if repeatable else Ambiguous
             raise lost(f"{what}: the store was closed before the answer came") from None
+        endpoint.answered = True
+        return answer
 
     async def _log_in(self, endpoint: Endpoint, timeout_s: float) -> None:
         try:
@@ -100,7 +107,10 @@ class Calls:
 
 def failure(err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable: bool) -> RomanaError:
     """Our error for a failed call or stream."""
-    return romana_error(err.code(), err.details() or "", f"etcd {endpoint.target}: {what}", repeatable)
+    details = err.details() or ""
+    if not endpoint.answered and any(text in details for text in CLOSED):
+        details += f"; {CLOSED_WITH_TLS if endpoint.tls else CLOSED_WITHOUT_TLS}"
+    return romana_error(err.code(), details, f"etcd {endpoint.target}: {what}", repeatable)
 
 
 def cancelled_from_outside() -> bool:

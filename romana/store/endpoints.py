@@ -44,6 +44,8 @@ class Endpoint:
     def __init__(self, target: str, tls: TlsFiles | None, server_name: str, login: Login) -> None:
         self.target = target
         self.tls = tls
+        self.answered = False
+        """Whether it ever did: until then a connection that is closed may mean that one side wants TLS and the other does not."""
         self._login = login
         self.channel = _channel(target, tls, server_name)
         self.kv = KVStub(self.channel)
@@ -131,5 +133,6 @@ class Endpoints:
 def _channel(target: str, tls: TlsFiles | None, server_name: str) -> grpc.aio.Channel:
     if tls is None:
         return grpc.aio.insecure_channel(target, options=OPTIONS)
-    name = (("grpc.ssl_target_name_override", server_name),) if server_name else ()
-    return grpc.aio.secure_channel(target, tls.channel_credentials(), options=(*OPTIONS, *name))
+    name = server_name or ("localhost" if target.startswith("unix:") else "")
+    override = (("grpc.ssl_target_name_override", name),) if name else ()
+    return grpc.aio.secure_channel(target, tls.channel_credentials(), options=(*OPTIONS, *override))

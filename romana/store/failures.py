@@ -7,7 +7,7 @@ import grpc
 
 from romana.errors import Ambiguous, Compacted, InvalidInput, NotFound, Refused, RomanaError, Unavailable
 
-__all__ = ["romana_error"]
+__all__ = ["Rejected", "TokenRefused", "romana_error"]
 
 # Texts of failures that happened before anything was applied: etcd refused at the door, or the request never left us. Any other
 # failure of the same codes may have struck later: "etcdserver: request timed out", a lost connection, a deadline.
@@ -33,13 +33,22 @@ TRANSIENT = frozenset(
     }
 )
 
+
+class TokenRefused(Unavailable):
+    """etcd does not take the token, and has not looked at the request: log in again."""
+
+
+class Rejected(Unavailable):
+    """etcd turns us away for what we are or show, or is full: it lasts until somebody mends it. The message says how."""
+
+
 REFUSALS: dict[grpc.StatusCode, type[RomanaError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.OUT_OF_RANGE: Compacted,  # also "required revision is a future revision": the history was replaced
     # A user, a role or a certificate: the operator mends it in etcd or in our files while we go on asking.
-    grpc.StatusCode.PERMISSION_DENIED: Unavailable,
-    grpc.StatusCode.UNAUTHENTICATED: Unavailable,
+    grpc.StatusCode.PERMISSION_DENIED: Rejected,
+    grpc.StatusCode.UNAUTHENTICATED: Rejected,
 }
 
 # Refusals of the token that a call went with, before anything was looked at.
@@ -63,23 +72,16 @@ WAYS_OUT = (
 )
 
 
-class TokenRefused(Unavailable):
-    """etcd does not take the token, and has not looked at the request: log in again."""
-
-
 def romana_error(code: grpc.StatusCode, details: str, what: str, repeatable: bool) -> RomanaError:
     """The error to raise for a failed call. `what` says what was asked of whom; `repeatable`: asking again can do no harm."""
-    message = f"{what}: {code.name}: {details}{_way_out(details)}"
+    way_out = next((f"; {way_out}" for text, way_out in WAYS_OUT if text in details), "")
+    message = f"{what}: {code.name}: {details}{way_out}"
     if any(text in details for text in TOKEN_REFUSED):
         return TokenRefused(message)
     if LOG_IN_REFUSED in details:
-        return Unavailable(message)
+        return Rejected(message)
     if code not in TRANSIENT:
         return REFUSALS.get(code, Refused)(message)
     if repeatable or any(text in details for text in NOT_APPLIED):
-        return Unavailable(message)
+        return Rejected(message) if way_out else Unavailable(message)
     return Ambiguous(message)
-
-
-def _way_out(details: str) -> str:
-    return next((f"; {way_out}" for text, way_out in WAYS_OUT if text in details), "")

@@ -12,6 +12,7 @@ from romana.errors import Unavailable
 from romana.store.api import Put
 from romana.store.etcd import EtcdStore
 from tests.etcd.cluster import EtcdCluster
+from tests.etcd.operator import etcdctl
 from tests.etcd.server import EtcdServer
 from tests.etcd.trial import SILENCE_MAX_S, Trial, repeated
 from tests.etcd.truth import LAST, Updates, create, create_all, eventually, names
@@ -216,12 +217,6 @@ async def fill(store: EtcdStore, size: int) -> None:
     """Write so many bytes again and again; etcd notices that its database is full only when it next commits to disk."""
     for number in range(1000):
         await store.txn([], [Put(f"k{number % 3}", bytes(size))])
-
-
-def etcdctl(server: EtcdServer, *arguments: str) -> None:
-    """As an operator does it."""
-    command = ["etcdctl", "--endpoints", server.url, *arguments]
-    subprocess.run(command, check=True, capture_output=True, cwd=server.directory, env={"ETCDCTL_API": "3", "PATH": "/usr/bin"})
 
 
 def test_ten_seconds_are_the_longest_silence() -> None:

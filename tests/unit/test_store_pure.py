@@ -10,7 +10,7 @@ from romana.store.backoff import pauses
 from romana.store.endpoints import Endpoints
 from romana.store.etcd_watch import whole_response
 from romana.store.etcdpb import kv_pb2, rpc_pb2
-from romana.store.failures import TokenRefused, romana_error
+from romana.store.failures import Rejected, TokenRefused, romana_error
 from romana.store.history import Epoch, History, Mark
 from romana.store.keyspace import Keyspace
 from romana.store.versions import unsupported
@@ -86,15 +86,15 @@ C = grpc.StatusCode
         (C.DEADLINE_EXCEEDED, "Deadline Exceeded", Ambiguous, Unavailable),
         (C.INTERNAL, "", Ambiguous, Unavailable),
         (C.UNKNOWN, "etcdserver: server stopped", Ambiguous, Unavailable),
-        (C.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Unavailable, Unavailable),
+        (C.RESOURCE_EXHAUSTED, "etcdserver: mvcc: database space exceeded", Rejected, Rejected),
         (C.RESOURCE_EXHAUSTED, "etcdserver: too many requests", Unavailable, Unavailable),
         (C.RESOURCE_EXHAUSTED, "CLIENT: Received message larger than max", Ambiguous, Unavailable),
         (C.OUT_OF_RANGE, "etcdserver: mvcc: required revision has been compacted", Compacted, Compacted),
         (C.OUT_OF_RANGE, "etcdserver: mvcc: required revision is a future revision", Compacted, Compacted),
         (C.NOT_FOUND, "etcdserver: requested lease not found", NotFound, NotFound),
         (C.INVALID_ARGUMENT, "etcdserver: request is too large", InvalidInput, InvalidInput),
-        (C.PERMISSION_DENIED, "etcdserver: permission denied", Unavailable, Unavailable),
-        (C.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password", Unavailable, Unavailable),
+        (C.PERMISSION_DENIED, "etcdserver: permission denied", Rejected, Rejected),
+        (C.INVALID_ARGUMENT, "etcdserver: authentication failed, invalid user ID or password", Rejected, Rejected),
         (C.UNAUTHENTICATED, "etcdserver: invalid auth token", TokenRefused, TokenRefused),
         (C.INVALID_ARGUMENT, "etcdserver: revision of auth store is old", TokenRefused, TokenRefused),
         (C.INVALID_ARGUMENT, "etcdserver: user name is empty", TokenRefused, TokenRefused),
