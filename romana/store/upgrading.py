@@ -35,8 +35,8 @@ Ops = list[Put | Delete]
 async def agree(store: Store, layout: Layout = schema.LAYOUT) -> bool:
     """Have the store in this layout: write its version where there is none, upgrade an older one.
 
-    False: something was done, or another does it; look again. For ipamd alone. Raises FatalError for a layout that it cannot read;
-    Unavailable, Ambiguous and Conflict when it may succeed later.
+    False: something was done, or another does it; look again. For ipamd alone. Raises FatalError for a layout that it cannot
+    read; Unavailable, Ambiguous and Conflict when it may succeed later.
     """
     item = await store.get(schema.KEY)
     if item is None:

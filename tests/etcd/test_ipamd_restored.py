@@ -322,9 +322,9 @@ async def test_whatever_happened_since_the_backup_no_address_lives_twice(seed: i
     nodes = [LiveNode(f"n{number}") for number in range(3)]
     async with _ipamd(store) as one, _ipamd(store) as two:
         await _cluster(one, *(node.name for node in nodes), mask=30)
-        await _churn(rng, [one, two], nodes, rng.randrange(20))
+        await churn(rng, [one, two], nodes, rng.randrange(20))
         backup = await backup_of(store)
-        await _churn(rng, [one, two], nodes, rng.randrange(40))
+        await churn(rng, [one, two], nodes, rng.randrange(40))
         if rng.random() < 0.5:
             store.restore(backup)
             await noticed(one)
@@ -337,12 +337,13 @@ async def test_whatever_happened_since_the_backup_no_address_lives_twice(seed: i
                 await rng.choice(nodes).add(one, f"early-{node.name}")
             await node.ask(rng.choice([one, two]))
         await recovered(one, *nodes)
-        await _churn(rng, [one, two], nodes, 40)
+        await churn(rng, [one, two], nodes, 40)
         assert doubled(*nodes) == []
         assert await faults(store, told(*nodes)) == []
 
 
-async def _churn(rng: random.Random, runs: list[Running], nodes: list[LiveNode], count: int) -> None:
+async def churn(rng: random.Random, runs: list[Running], nodes: list[LiveNode], count: int) -> None:
+    """Pods come and go."""
     for _ in range(count):
         node, run = rng.choice(nodes), rng.choice(runs)
         if node.live and rng.random() < 0.4:
