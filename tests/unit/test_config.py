@@ -1,5 +1,7 @@
 """The configuration: precedence of its sources, and every fault at once."""
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,11 @@ def test_a_mistyped_variable_is_a_fault_that_names_the_one_meant(name: str, mean
 )
 def test_variables_of_others_are_left_alone(name: str) -> None:
     assert load(environ={name: "tcp://10.0.0.1:2379"}) == Config()
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    rows = [line.split("|")[1:3] for line in page.splitlines() if line.startswith("| `")]
+    documented = {key: default.strip() for keys, default in rows for key in re.findall(r"`([a-z_]+\.[a-z_0-9]+)`", keys)}
+    defaults = {f"{section}.{key}": value for section, keys in Config().model_dump().items() for key, value in keys.items()}
+    assert documented == {key: f"`{json.dumps(value)}`" for key, value in defaults.items()}
