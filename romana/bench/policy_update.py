@@ -53,7 +53,7 @@ async def measure(times: int, say: Callable[[str], None]) -> Report:
 
 async def _measured(lab: LabSpec, topology: bytes, times: int, say: Callable[[str], None]) -> tuple[Series, ...]:
     await bring_up(lab, topology, say)
-    store = await open_store([lab.etcd_endpoint], timeout_s=TIMEOUT_S)
+    store = await open_store(lab.etcd_endpoints, timeout_s=TIMEOUT_S)
     try:
         await add_pod(lab, PodObject("default", "back", {"role": "backend"}, node="node-3"))
         for node in ("node-1", "node-2"):

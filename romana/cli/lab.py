@@ -29,6 +29,7 @@ def up(
     nodes: Annotated[int | None, typer.Option(help="How many nodes, node-1 and so on; 3 where nothing else is said.")] = None,
     node: Annotated[list[str] | None, typer.Option(help="NAME[,LABEL=V...]; may be repeated.")] = None,
     topology: Annotated[str | None, typer.Option(help='A topology, or {"topology": ..., "nodes": [...]}; JSON or YAML.')] = None,
+    etcd_members: Annotated[int, typer.Option(help="How many members etcd has; 3 survive the loss of one.")] = 1,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Bring a lab up and wait until everything answers; a lab that is up already stays as it is."""
@@ -38,11 +39,14 @@ def up(
     from romana.lab.up import bring_up, find_programs
 
     programs, etcd = find_programs()
-    plan = plan_lab(name, nodes, node or [], read_document(topology) if topology else None, programs=programs, etcd=etcd)
+    document = read_document(topology) if topology else None
+    plan = plan_lab(name, nodes, node or [], document, programs=programs, etcd=etcd, etcd_members=etcd_members)
     with locked(name):
         there = find(name)
         if there and there != plan.lab:
-            raise InvalidInput(f"lab {name} is there already, with other nodes; romana lab down --name {name} removes it")
+            raise InvalidInput(
+                f"lab {name} is there already, with other nodes or etcd members; romana lab down --name {name} removes it"
+            )
         run(bring_up(plan.lab, plan.topology, say))
         description = describe(plan.lab)
     if output is Output.JSON:

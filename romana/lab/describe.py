@@ -14,15 +14,16 @@ def describe(lab: LabSpec) -> dict[str, Any]:
     """Paths, endpoints and the pids of this moment; a pid is null while its process is being started again."""
     pids = processes.read_all(lab)
     refused = _refused(lab)
+    control = (*(member.id for member in lab.members), "ipamd", "supervisor", "guard")
     return {
         "name": lab.name,
-        "etcd": [lab.etcd_endpoint],
+        "etcd": list(lab.etcd_endpoints),
         "ipam": lab.ipam_endpoint,
         "config": str(lab.config),
         "nodes": [{**_node(lab, node, pids), "refused": refused.get(node.name)} for node in lab.nodes],
         "control": {
             "netns": str(namespaces.netns_path(lab.netns(CONTROL))),
-            "pids": {name: pids.get(name) for name in ("etcd", "ipamd", "supervisor", "guard")},
+            "pids": {name: pids.get(name) for name in control},
         },
         "fabric": {"netns": str(namespaces.netns_path(lab.netns(FABRIC)))},
         "pods": [describe_pod(pod) for pod in records(lab)],

@@ -11,11 +11,14 @@ def take_down(name: str) -> bool:
     processes.stop_keepers(name)
     lab = record.find(name)
     if lab is None:
+        processes.stop_marked(name)
         record.forget(name)
         return False
-    daemons = [spec.id for spec in lab.processes() if spec.id != "etcd"]
-    for ids in (daemons, ["etcd"]):
+    etcd = [member.id for member in lab.members]
+    daemons = [spec.id for spec in lab.processes() if spec.id not in etcd]
+    for ids in (daemons, etcd):
         processes.stop_all(lab, ids)
+    processes.stop_marked(name)  # started by a supervisor that was killed before it wrote that down
     namespaces.remove([pod.netns_name for pod in pods.records(lab)])
     namespaces.remove(lab.fixed_netns())
     record.forget(name)

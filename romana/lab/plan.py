@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from ipam.topology.syntax import label_key, label_value
 from romana.errors import UsageError
 from romana.lab.document import LabDocument, Wanted, read_lab_document
+from romana.lab.members import check_members
 from romana.lab.spec import DEFAULT_TOPOLOGY, LabSpec, check_name, make_nodes
 from romana.objects.models import Port
 from romana.objects.naming import PORT_MAX, PROTOCOLS
@@ -24,18 +25,21 @@ class LabPlan:
     topology: bytes
 
 
-def plan_lab(name: str, count: int | None, nodes: Sequence[str], document: bytes | None, *, programs: str, etcd: str) -> LabPlan:
+def plan_lab(
+    name: str, count: int | None, nodes: Sequence[str], document: bytes | None, *, programs: str, etcd: str, etcd_members: int = 1
+) -> LabPlan:
     """The lab that was asked for. Nodes: those given, else as many as given, else those of the document, else three.
 
     Raises UsageError for what the arguments say, InvalidInput for what the document says."""
     check_name(name)
+    check_members(etcd_members)
     if count is not None and nodes:
         raise UsageError("--nodes and --node say the same thing twice; give one of them")
     given = [_parse_node(text) for text in nodes] or _numbered(count)
     read = _default() if document is None else read_lab_document(document)
     wanted = given or read.nodes or [(host, {}) for host in read.fixed] or _numbered(NODES_DEFAULT)
     placed = make_nodes(wanted, read.fixed, by_argument=bool(given))
-    return LabPlan(LabSpec(name, placed, programs, etcd), read.topology)
+    return LabPlan(LabSpec(name, placed, programs, etcd, etcd_members), read.topology)
 
 
 def parse_labels(pairs: Sequence[str], option: str = "--label") -> dict[str, str]:

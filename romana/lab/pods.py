@@ -91,7 +91,7 @@ async def add_pod(lab: LabSpec, wanted: PodObject, say: Say = lambda _: None) ->
 async def _make(lab: LabSpec, pod: PodRecord, wanted: PodObject, undo: list[Undo], steps: Steps) -> dict[str, Any]:
     """The steps of `add_pod`; each puts what takes it back into `undo` before it begins."""
     steps.doing("etcd")
-    store = await open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S)
+    store = await open_store(lab.etcd_endpoints, timeout_s=STORE_TIMEOUT_S)
     try:
         undo.append((f"Pod object {pod.namespace}/{pod.name}", lambda: _delete_object(lab, pod, UNDO_TIMEOUT_S)))
         await ensure_namespace(store, wanted.namespace)
@@ -166,7 +166,7 @@ def _execute(command: Sequence[str], environ: Mapping[str, str], stdin: str, wha
 
 
 async def _delete_object(lab: LabSpec, pod: PodRecord, timeout_s: float) -> None:
-    store = await open_store([lab.etcd_endpoint], timeout_s=timeout_s)
+    store = await open_store(lab.etcd_endpoints, timeout_s=timeout_s)
     try:
         await delete_pod(store, pod.namespace, pod.name)
     finally:

@@ -1,6 +1,8 @@
 """Processes of a lab: started detached, watched by pidfd, told apart by their start time so that a reused pid is never touched.
 
 A record `<run>/pids/<id>.json` is `{"pid": 123, "started": 456789}`; `started` is field 22 of /proc/<pid>/stat (man 5 proc).
+Whoever starts a process may be killed before it writes that down: so each is born with a mark in its environment, by which
+`marked` finds it without a record.
 """
 
 import contextlib
@@ -19,13 +21,16 @@ from romana.lab.spec import LabSpec, ProcessSpec
 __all__ = [
     "SUPERVISOR",
     "Running",
+    "adopt",
     "keepers",
+    "marked",
     "read_all",
     "read_one",
     "record",
     "spawn",
     "stop_all",
     "stop_keepers",
+    "stop_marked",
     "write_atomically",
 ]
 
@@ -33,6 +38,9 @@ STOP_GRACE_S = 3.0
 
 SUPERVISOR = "romana.lab.supervisor"
 """The module that keeps a lab's processes running. Its command line, and that of the guard around it, end with the lab's name."""
+
+MARK = "LAB_PROCESS"
+"""Environment variable of every process of a lab: `<lab>/<id>`. It is there from execve(2) on, which no kill can divide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +68,8 @@ class Running:
 
 def spawn(lab: LabSpec, spec: ProcessSpec) -> Running:
     """Start a process in its namespace, its output appended to `<run>/log/<id>.log`, and record it."""
-    environ = {"PATH": os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"), "ROMANA_CONFIG": spec.config}
+    path = os.environ.get("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+    environ = {"PATH": path, "ROMANA_CONFIG": spec.config, MARK: f"{lab.name}/{spec.id}"}
     log = lab.run / "log" / f"{spec.id}.log"
     if spec.stale_socket:
         Path(spec.stale_socket).unlink(missing_ok=True)
@@ -84,6 +93,32 @@ def record(lab: LabSpec, process_id: str, pid: int) -> Running:
     return running
 
 
+def adopt(lab: LabSpec) -> None:
+    """Record what runs of a lab without a record. Only for whoever knows that nobody starts anything meanwhile."""
+    for process_id, found in marked(lab.name).items():
+        if read_one(lab, process_id) is None and found[0].alive:
+            record(lab, process_id, found[0].pid)
+
+
+def marked(name: str) -> dict[str, list[Running]]:
+    """Id -> processes of a lab that bear its mark, recorded or not; the one that was started, not what it started itself."""
+    found: dict[str, list[Running]] = {}
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        pid = int(path.parent.name)
+        running = Running(pid, _start_time(pid) or 0)
+        with contextlib.suppress(OSError):
+            variables = path.read_bytes().decode(errors="replace").split("\0")
+            # What a daemon starts inherits its environment but leads no session (setsid(2)).
+            if os.getsid(pid) == pid and (mark := _mark(variables, name)):
+                found.setdefault(mark, []).append(running)
+    return found
+
+
+def _mark(variables: Sequence[str], name: str) -> str:
+    marks = [text.removeprefix(f"{MARK}={name}/") for text in variables if text.startswith(f"{MARK}={name}/")]
+    return marks[0] if marks else ""
+
+
 def read_one(lab: LabSpec, process_id: str) -> Running | None:
     """The process of that id if it is alive."""
     try:
@@ -103,6 +138,11 @@ def read_all(lab: LabSpec) -> dict[str, int]:
 def stop_all(lab: LabSpec, ids: Iterable[str]) -> None:
     """End these processes in the order given: SIGTERM to all, after a grace SIGKILL to whoever is left."""
     _stop([found for process_id in ids if (found := read_one(lab, process_id))])
+
+
+def stop_marked(name: str) -> None:
+    """End what else runs of a lab, recorded or not."""
+    _stop([running for found in marked(name).values() for running in found])
 
 
 def keepers(name: str) -> list[Running]:

@@ -4,6 +4,7 @@ The fabric is one segment, 192.0.2.0/24 (TEST-NET-1, RFC 5737): the ToR router h
 Labs do not see one another, so all of them use it.
 """
 
+import json
 import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from romana.errors import Fault, InvalidInput, UsageError
+from romana.lab.members import Member, members
 from romana.names import is_node_name
 
 __all__ = ["CONTROL", "DEFAULT_TOPOLOGY", "FABRIC", "FABRIC_NET", "LabSpec", "NodeSpec", "ProcessSpec", "check_name", "from_json"]
@@ -51,7 +53,7 @@ class ProcessSpec:
     """A process that the supervisor keeps running."""
 
     id: str
-    """`etcd`, `ipamd`, `agent@node-1`."""
+    """`etcd`, `etcd-2`, `ipamd`, `agent@node-1`."""
     netns: str
     command: tuple[str, ...]
     config: str
@@ -71,6 +73,7 @@ class LabSpec:
     """Folder of the romana-* programs."""
     etcd: str
     """Path of the etcd program."""
+    etcd_members: int = 1
 
     @property
     def run(self) -> Path:
@@ -83,9 +86,14 @@ class LabSpec:
         return STATE_ROOT / self.name
 
     @property
-    def etcd_endpoint(self) -> str:
-        """gRPC target of etcd. etcd 3.4 takes `unix://NAME:PORT` relative to its working directory: a file of that name."""
-        return f"unix:{self.run}/etcd/client:2379"
+    def members(self) -> tuple[Member, ...]:
+        """The members of etcd."""
+        return members(self.etcd_members, self.run, self.state)
+
+    @property
+    def etcd_endpoints(self) -> tuple[str, ...]:
+        """gRPC targets of etcd's members."""
+        return tuple(member.endpoint for member in self.members)
 
     @property
     def ipam_endpoint(self) -> str:
@@ -135,12 +143,9 @@ class LabSpec:
     def processes(self) -> tuple[ProcessSpec, ...]:
         """All processes, in the order of their start."""
         control = self.netns(CONTROL)
-        found = [
-            ProcessSpec(
-                "etcd", control, self._etcd_command(), "", str(self.run / "etcd"), self.etcd_endpoint.removeprefix("unix:")
-            ),
-            ProcessSpec("ipamd", control, (f"{self.programs}/romana-ipamd",), str(self.run / "ipamd.toml"), str(self.run)),
-        ]
+        found = [self._member(control, member) for member in self.members]
+        ipamd = (f"{self.programs}/romana-ipamd",)
+        found.append(ProcessSpec("ipamd", control, ipamd, str(self.run / "ipamd.toml"), str(self.run)))
         for node in self.nodes:
             own = self.node_run(node.name)
             for daemon in NODE_DAEMONS:
@@ -149,26 +154,13 @@ class LabSpec:
                 found.append(spec)
         return tuple(found)
 
-    def _etcd_command(self) -> tuple[str, ...]:
-        client = f"http://{FABRIC_NET[2]}:2379"
-        return (
-            self.etcd,
-            "--name=lab",
-            f"--data-dir={self.state}/etcd",
-            f"--listen-client-urls=unix://client:2379,http://127.0.0.1:2379,{client}",
-            f"--advertise-client-urls={client}",
-            "--listen-peer-urls=http://127.0.0.1:2380",
-            "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-            "--initial-cluster=lab=http://127.0.0.1:2380",
-            "--auto-compaction-mode=periodic",
-            "--auto-compaction-retention=1h",
-            "--experimental-watch-progress-notify-interval=10s",
-            "--logger=zap",
-        )
+    def _member(self, netns: str, member: Member) -> ProcessSpec:
+        command = member.command(self.etcd, str(FABRIC_NET[2]), self.members)
+        return ProcessSpec(member.id, netns, command, "", str(member.folder), member.socket)
 
     def configs(self) -> dict[Path, str]:
         """The configuration files, path -> TOML text."""
-        etcd = f'[etcd]\nendpoints = ["{self.etcd_endpoint}"]\n'
+        etcd = f"[etcd]\nendpoints = {json.dumps(self.etcd_endpoints)}\n"  # TOML writes a list of plain strings as JSON does
         clients = f'{etcd}[ipam]\nendpoints = ["{self.ipam_endpoint}"]\n'
         listen = f'["127.0.0.1:9600", "{FABRIC_NET[2]}:9600", "{self.ipam_endpoint}"]'
         files = {
@@ -186,13 +178,14 @@ class LabSpec:
     def to_json(self) -> dict[str, Any]:
         """As a value for JSON; `from_json` reads it."""
         nodes = [{"name": node.name, "address": str(node.address), "labels": node.labels} for node in self.nodes]
-        return {"name": self.name, "nodes": nodes, "programs": self.programs, "etcd": self.etcd}
+        programs = {"programs": self.programs, "etcd": self.etcd, "etcd_members": self.etcd_members}
+        return {"name": self.name, "nodes": nodes, **programs}
 
 
 def from_json(value: dict[str, Any]) -> LabSpec:
     """A lab as `to_json` wrote it."""
     nodes = tuple(NodeSpec(node["name"], IPv4Address(node["address"]), node["labels"]) for node in value["nodes"])
-    return LabSpec(value["name"], nodes, value["programs"], value["etcd"])
+    return LabSpec(value["name"], nodes, value["programs"], value["etcd"], value.get("etcd_members", 1))
 
 
 def check_name(name: str) -> str:

@@ -1,7 +1,7 @@
 """Keeps the processes of one lab running: `python -m romana.lab.supervisor LAB` inside a loop of sh that restarts it too.
 
-Each process is watched by its pidfd (man 2 pidfd_open), so that a supervisor that was itself killed adopts what outlived it
-instead of starting everything twice. A process that dies young is restarted with a pause that doubles up to 5 s.
+Each process is watched by its pidfd (man 2 pidfd_open), so that a supervisor that was itself killed adopts what outlived it,
+recorded or not, instead of starting everything twice. A process that dies young is restarted with a pause that doubles up to 5 s.
 Of several supervisors one works, the holder of a lock, and the others wait for its end: `lab up` starts a guard where none is
 left, also beside a supervisor that outlived its guard.
 """
@@ -89,6 +89,8 @@ def main() -> None:
     with (lab.run / LOCK).open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         processes.record(lab, "supervisor", os.getpid())
+        # Sound here: a child that a killed predecessor had forked shares its lock until it executes, and bears its mark then.
+        processes.adopt(lab)
         asyncio.run(_supervise(lab))
 
 

@@ -96,7 +96,7 @@ def _prepare(lab: LabSpec) -> None:
     lab.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     record.save(lab)
     lab.state.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in ("etcd", "log", "pids", "pods"):
+    for folder in (*(member.id for member in lab.members), "log", "pids", "pods"):
         (lab.run / folder).mkdir(exist_ok=True)
     for path, text in lab.configs().items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _start_supervisor(lab: LabSpec) -> None:
 
 async def _apply(lab: LabSpec, topology: bytes) -> dict[str, str]:
     """Put the topology in force and add the nodes; gives those that it has no group for, with the reason."""
-    store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
+    store = await open_store(lab.etcd_endpoints, timeout_s=READY_TIMEOUT_S)
     try:
         for name in BUILT_IN_NAMESPACES:
             await ensure_namespace(store, name)
@@ -154,7 +154,7 @@ async def _wait_for_agent(lab: LabSpec, node: str) -> None:
 
 async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> None:
     """Wait until each of these nodes has its first block and says that all routes of this moment are in its kernel."""
-    store = await open_store([lab.etcd_endpoint], timeout_s=READY_TIMEOUT_S)
+    store = await open_store(lab.etcd_endpoints, timeout_s=READY_TIMEOUT_S)
 
     async def ready() -> bool:
         owners = {Block.FromString(item.value).node for item in (await store.list(keys.BLOCKS)).items}

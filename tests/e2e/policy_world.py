@@ -175,7 +175,7 @@ def stage(name: str) -> Iterator[Stage]:
     """A world in the lab of that name; its pods, policies and namespaces go with it."""
     lab = record.load(name)
     with asyncio.Runner() as runner:
-        store = runner.run(open_store([lab.etcd_endpoint], timeout_s=STORE_TIMEOUT_S))
+        store = runner.run(open_store(lab.etcd_endpoints, timeout_s=STORE_TIMEOUT_S))
         world = World(lab, store)
         try:
             yield Stage(runner, world)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from romana.lab import processes
 from tests.e2e.conftest import ROMANA, Lab, bring_up, run, take_down
 
 pytestmark = [pytest.mark.e2e]
@@ -75,6 +76,48 @@ def test_a_killed_supervisor_comes_back_and_adopts_what_runs(lab: Lab) -> None:
     wait_for_new_pid(lab, ("nodes", "node-1", "pids", "agent"), agent)
 
 
+def test_a_supervisor_killed_before_it_recorded_a_daemon_is_followed_by_one_that_adopts_it(lab: Lab) -> None:
+    before = lab.status()
+    supervisor, agent = before["control"]["pids"]["supervisor"], before["nodes"][0]["pids"]["agent"]
+    os.kill(supervisor, signal.SIGSTOP)
+    record_of(lab.name, "agent@node-1").unlink()
+    os.kill(supervisor, signal.SIGKILL)
+    wait_for_new_pid(lab, ("control", "pids", "supervisor"), supervisor)
+    assert wait_for_new_pid(lab, ("nodes", "node-1", "pids", "agent"), 0) == agent
+    assert [found.pid for found in processes.marked(lab.name)["agent@node-1"]] == [agent]
+
+
+def test_down_ends_what_a_killed_supervisor_did_not_record() -> None:
+    name = f"u{os.getpid()}"
+    try:
+        made = bring_up(name, "--nodes", "1")
+        pids = made.up["nodes"][0]["pids"]
+        os.kill(made.up["control"]["pids"]["supervisor"], signal.SIGSTOP)
+        for daemon in pids:
+            record_of(name, f"{daemon}@node-1").unlink()
+    finally:
+        take_down(name)
+    assert [pid for pid in pids.values() if _runs(pid)] == []
+    assert processes.marked(name) == {}
+
+
+def test_a_lab_with_three_members_of_etcd_works_while_one_is_away() -> None:
+    name = f"m{os.getpid()}"
+    try:
+        made = bring_up(name, "--nodes", "1", "--etcd-members", "3")
+        assert len(set(made.up["etcd"])) == 3
+        pid = made.up["control"]["pids"]["etcd"]  # the one that clients prefer
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            made.add_pod("p", "node-1")
+        finally:
+            os.kill(pid, signal.SIGKILL)
+        wait_for_new_pid(made, ("control", "pids", "etcd"), pid)
+        assert made.romana("status", "--wait").code == 0
+    finally:
+        take_down(name)
+
+
 def test_two_labs_live_side_by_side_and_down_leaves_nothing_of_one(lab: Lab) -> None:
     name = f"{lab.name}-b"
     other = bring_up(name, "--nodes", "1")
@@ -107,6 +150,11 @@ def test_a_lab_of_racks_places_nodes_by_label_and_says_who_is_refused() -> None:
         assert pod["ips"][0].startswith("10.42.96.")
     finally:
         take_down(name)
+
+
+def record_of(lab: str, process_id: str) -> Path:
+    """Where a lab wrote down a process."""
+    return Path("/run/romana-lab", lab, "pids", f"{process_id}.json")
 
 
 def _runs(pid: int) -> bool:

@@ -1,7 +1,9 @@
 """What `lab up` is asked for, as a lab."""
 
 import json
+import tomllib
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +13,11 @@ from romana.lab.spec import DEFAULT_TOPOLOGY, from_json
 from romana.objects.models import Port
 
 
-def plan(name: str = "lab", count: int | None = None, nodes: tuple[str, ...] = (), document: object = None) -> LabPlan:
+def plan(
+    name: str = "lab", count: int | None = None, nodes: tuple[str, ...] = (), document: object = None, etcd_members: int = 1
+) -> LabPlan:
     text = None if document is None else json.dumps(document).encode()
-    return plan_lab(name, count, list(nodes), text, programs="/programs", etcd="/usr/bin/etcd")
+    return plan_lab(name, count, list(nodes), text, programs="/programs", etcd="/usr/bin/etcd", etcd_members=etcd_members)
 
 
 def of_leaf(leaf: object) -> dict[str, object]:
@@ -110,6 +114,25 @@ def test_bytes_that_are_no_document_are_refused(raw: bytes) -> None:
         plan_lab("lab", None, [], raw, programs="/programs", etcd="/usr/bin/etcd")
 
 
+def test_etcd_members_share_nothing_and_all_configurations_name_all_of_them() -> None:
+    lab = plan(etcd_members=3).lab
+    etcd = [spec for spec in lab.processes() if spec.id in {"etcd", "etcd-2", "etcd-3"}]
+    assert len(etcd) == 3
+    for option in ("--name=", "--data-dir=", "--listen-client-urls=", "--listen-peer-urls=", "--advertise-client-urls="):
+        assert len({word for spec in etcd for word in spec.command if word.startswith(option)}) == 3
+    clusters = {word for spec in etcd for word in spec.command if word.startswith("--initial-cluster=")}
+    assert [len(cluster.split(",")) for cluster in clusters] == [3]
+    assert {spec.cwd for spec in etcd} == {str(Path(spec.stale_socket).parent) for spec in etcd}
+    for text in lab.configs().values():
+        assert tomllib.loads(text)["etcd"]["endpoints"] == list(lab.etcd_endpoints)
+
+
+@pytest.mark.parametrize("count", [0, -1, 8])
+def test_a_lab_of_no_or_too_many_etcd_members_is_refused(count: int) -> None:
+    with pytest.raises(UsageError, match="--etcd-members"):
+        plan(etcd_members=count)
+
+
 def test_labels_are_pairs_and_none_is_given_twice() -> None:
     assert parse_labels(["a=b", "x.y/c=", "d=e"]) == {"a": "b", "x.y/c": "", "d": "e"}
     for wrong in (["a=b", "a=c"], ["a=b", "a=b"], ["a"], ["=b"], ["a=b c"]):
@@ -118,13 +141,14 @@ def test_labels_are_pairs_and_none_is_given_twice() -> None:
 
 
 def test_a_lab_survives_its_record() -> None:
-    lab = plan(nodes=("a1,rack=r1",)).lab
+    lab = plan(nodes=("a1,rack=r1",), etcd_members=3).lab
     assert from_json(json.loads(json.dumps(lab.to_json()))) == lab
 
 
 def test_paths_of_sockets_stay_under_80_bytes() -> None:
-    lab = plan(name="x" * 20, count=1).lab
-    assert len(lab.etcd_endpoint) < 80
+    lab = plan(name="x" * 20, count=1, etcd_members=7).lab
+    assert len(lab.etcd_endpoints) == 7
+    assert all(len(endpoint) < 80 for endpoint in lab.etcd_endpoints)
     assert len(str(lab.agent_socket("node-100"))) < 80
 
 
