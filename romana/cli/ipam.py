@@ -1,4 +1,4 @@
-"""`romana ipam`: who holds an address."""
+"""`romana ipam`: who holds an address; `recovery` is in `romana.cli.recovery`."""
 
 from ipaddress import ip_address
 from typing import Annotated
@@ -7,6 +7,7 @@ import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json
+from romana.cli.recovery import recovery
 from romana.errors import UsageError
 from romana.v1.ipam_pb2 import LOOKUP_STATE_OUTSIDE, LookupRequest, LookupResponse, LookupState
 from romana.v1.ipam_pb2_grpc import IpamStub
@@ -16,9 +17,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Addresses and who holds them.", no_args_is_help=True)
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `who` a command of its own while it is the only one."""
+app.command()(recovery)
 
 
 @app.command()

@@ -14,6 +14,7 @@ from romana import keys
 from romana.cli.context import CALL_TIMEOUT_S, Exit, config, ipamd, run, store
 from romana.cli.node import list_all
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
+from romana.cli.recovery import ask_recovery
 from romana.cli.topology import show_topology
 from romana.errors import RomanaError, Unavailable
 from romana.receipts import POLICYD_PREFIXES, ROUTED_PREFIXES, behind, newest_revisions
@@ -24,6 +25,7 @@ __all__ = ["status"]
 
 WAIT_TIMEOUT_S = 60.0
 POLL_S = 0.5
+NAMED_MAX = 10  # nodes that are waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,19 @@ async def _of_ipamd() -> tuple[list[Check], list[Node]]:
     if not found[0].ok:
         return found, []
     found.append(await _topology())
+    found += await _recovery()
     nodes = list((await list_all()).nodes)
     return [*found, _nodes(nodes)], nodes
+
+
+async def _recovery() -> list[Check]:
+    """Nothing to say unless the store was restored."""
+    answer = await ask_recovery()
+    if not answer.HasField("restored"):
+        return []
+    named = f"{', '.join(answer.waiting[:NAMED_MAX])}{' ...' if len(answer.waiting) > NAMED_MAX else ''}" or "none any more"
+    step = "start romana-agent there; one that is gone for good: romana ipam recovery --without NODE"
+    return [Check("recovery", ok=False, evidence=f"{answer.restored.reason}; waits for {named}", next_step=step)]
 
 
 async def _etcd_away() -> Check | None:

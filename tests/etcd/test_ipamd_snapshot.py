@@ -16,7 +16,7 @@ from tests.etcd.server import EtcdServer
 from tests.etcd.test_ipamd_restored import churn, noticed, recovered, waiting
 from tests.fakes.live_node import LiveNode, doubled, told
 from tests.invariants import faults
-from tests.ipamd import Running, flat, running
+from tests.ipamd import Running, flat, running, until
 
 pytestmark = [
     pytest.mark.etcd,
@@ -101,7 +101,9 @@ async def _until_all_is_known(run: Running, nodes: list[LiveNode]) -> None:
     for node in nodes:
         with suppress(RomanaError):
             await node.ask(run)
-    assert "n2" in (await waiting(run)).unknown
+    async with asyncio.timeout(60):
+        while "n2" not in (await waiting(run)).unknown:  # noqa: ASYNC110 - an ipamd that knew it notes it soon
+            await asyncio.sleep(0.02)
     await run.add_node("n2")
     await recovered(run, *nodes)
 
@@ -120,6 +122,7 @@ async def test_an_empty_etcd_is_filled_again_from_what_lives(own_etcd: EtcdServe
             await run.ipamd.recovery.sync()
             await asyncio.to_thread(_empty, own_etcd)
             await noticed(run)
+            await until(lambda: run.ipamd.recovery._waiting == ["n0", "n1"])
             assert (await waiting(run)).unknown == ["n0", "n1"]
             await run.apply(flat("10.40.0.0/24", 30))
             for node in nodes:
