@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ipam.invariants import faults, index_faults
 from romana import keys
 from romana.errors import Exhausted, InvalidInput, NotFound, Refused
 from romana.names import host_interface
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, store_pb2
-from tests.invariants import faults, index_faults
 from tests.ipamd import Running, attachment, flat, running, until, write_pod
 
 

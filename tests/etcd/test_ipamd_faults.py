@@ -6,12 +6,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ipam.invariants import faults, index_faults
 from romana import keys
 from romana.errors import Exhausted, RomanaError, Unavailable
 from romana.store.api import Put, Store
 from romana.store.memory import MemoryStore
 from tests.fakes.losing_store import LosingStore
-from tests.invariants import faults, index_faults
 from tests.ipamd import Running, flat, running, until
 
 

@@ -13,11 +13,11 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from ipam.invariants import faults
 from romana import keys
 from romana.errors import Conflict, Unavailable
 from romana.store.etcd import EtcdStore
 from tests.etcd.server import EtcdServer
-from tests.invariants import faults
 from tests.ipamd import Calls, flat, until
 
 pytestmark = pytest.mark.etcd

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from ipam.invariants import faults
 from romana import keys
 from romana.errors import InvalidInput
 from romana.store.api import Delete, Put, Store
 from romana.v1 import ipam_pb2, store_pb2
-from tests.invariants import faults
 from tests.ipamd import Clock, flat, running, until, write_pod
 
 

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
+from ipam.invariants import faults
 from romana import keys
 from romana.errors import NotFound, RomanaError, Unavailable
 from romana.store.api import Store
 from romana.store.memory import MemoryStore
 from romana.v1 import ipam_pb2
 from tests.fakes.live_node import LiveNode, doubled, told
-from tests.invariants import faults
 from tests.ipamd import Running, flat, running, until, write_pod
 
 WAIT_S = 60.0

@@ -9,13 +9,13 @@ from contextlib import suppress
 
 import pytest
 
+from ipam.invariants import faults
 from romana import keys
 from romana.errors import RomanaError
 from romana.store.etcd import EtcdStore
 from tests.etcd.server import EtcdServer
 from tests.etcd.test_ipamd_restored import churn, noticed, recovered, waiting
 from tests.fakes.live_node import LiveNode, doubled, told
-from tests.invariants import faults
 from tests.ipamd import Running, flat, running, until
 
 pytestmark = [

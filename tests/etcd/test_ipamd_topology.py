@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from ipam.invariants import faults
 from romana import keys
 from romana.errors import InvalidInput, NotFound, Refused
 from romana.store.api import Store
 from romana.v1 import node_pb2, store_pb2
-from tests.invariants import faults
 from tests.ipamd import Clock, Running, flat, running, until
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "topologies"

@@ -70,7 +70,7 @@ class LiveNode:
 
 
 def told(*nodes: LiveNode) -> dict[str, str]:
-    """Key of every live attachment and its address, as tests.invariants takes it."""
+    """Key of every live attachment and its address, as ipam.invariants takes it."""
     found = {}
     for node in nodes:
         for container, entry in node.live.items():

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, to two ipamd on one store: the invariants of tests.invariants hold after every step.
+"""Whatever happens in whatever order, to two ipamd on one store: the invariants of ipam.invariants hold after every step.
 
 Steps run alone or several at once; answers are lost, ipamd are killed and started again, the topology changes under all of it:
 to other groups, block sizes, prefixes and networks, so that blocks have to be given back.
@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ipam.allocation import Wanted
+from ipam.invariants import faults, index_faults
 from ipam.records import AttachmentId
 from ipam.server import Ipamd
 from ipam.topology.reading import read_document
 from romana.errors import RomanaError
 from romana.store.memory import MemoryStore
 from tests.fakes.losing_store import LosingStore
-from tests.invariants import faults, index_faults
 from tests.ipamd import Clock, until
 
 NETWORKS = [(b"p", 0, 26, 30), (b"p", 0, 25, 30), (b"p", 0, 26, 29), (b"p", 1, 26, 30), (b"q", 0, 26, 30)]

@@ -5,6 +5,7 @@ from ipaddress import ip_network
 
 import pytest
 
+from ipam.invariants import faults
 from ipam.occupancy import Occupancy
 from ipam.records import BlockRecord, NodeRecord
 from ipam.table import Row
@@ -16,7 +17,6 @@ from romana.store.api import Compare, Delete, Op, Put, TxnResult
 from romana.store.memory import MemoryStore
 from romana.v1 import store_pb2
 from tests.fakes.losing_store import LosingStore
-from tests.invariants import faults
 from tests.ipamd import flat, running, until, write_pod
 
 
