@@ -1,12 +1,13 @@
 """`romana bench NAME`: measures this machine and prints the figures beside a peer or a limit."""
 
+import secrets
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from romana.bench.report import Report
-from romana.cli.context import run
+from romana.cli.context import Exit, run
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
 
 __all__ = ["app"]
@@ -26,6 +27,26 @@ def policy_update(
     from romana.bench.policy_update import measure
 
     _present(run(measure(times, say)), output, plot)
+
+
+@app.command()
+def chaos(
+    minutes: Annotated[float, typer.Option(min=0.1, help="How long daemons are hurt, quiet points included.")] = 2.0,
+    seed: Annotated[int | None, typer.Option(help="Of the faults; drawn and printed where none is given.")] = None,
+    keep: Annotated[bool, typer.Option(help="Leave the lab when something was found.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Daemons and etcd members die, hang, restart while pods come and go; exit 1 when etcd, kernels, connections disagree."""
+    from romana.bench.chaos.run import Chaos
+
+    outcome = run(Chaos(secrets.randbelow(2**31) if seed is None else seed, minutes, say).run(keep=keep))
+    if output is Output.JSON:
+        print_json(outcome.as_dict())
+    else:
+        rows = [(name, str(value)) for name, value in outcome.figures.items() if name != "failed_adds_said"]
+        print_table(("what", "figure"), [("seed", str(outcome.seed)), *rows], "")
+        print_table(("after s", "found"), [(str(one["after_s"]), one["what"]) for one in outcome.findings], "nothing was found")
+    raise typer.Exit(Exit.FOUND if outcome.findings else Exit.FINE)
 
 
 def _present(report: Report, output: Output, plot: Path | None) -> None:

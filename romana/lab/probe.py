@@ -152,6 +152,10 @@ class Flow:
         """Datagrams that did not come back."""
         return self.sent - len(self._came_back)
 
+    def missing(self, before: int) -> list[int]:
+        """Those of the first `before` datagrams that did not come back yet."""
+        return [number for number in range(before) if number not in self._came_back]
+
     def start(self) -> None:
         """Begin."""
         self._tasks = [asyncio.create_task(self._connection()), asyncio.create_task(self._datagrams())]
