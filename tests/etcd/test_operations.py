@@ -241,7 +241,7 @@ async def test_roles_are_enough_for_each_program_and_no_more(machine: Machine) -
             await node.delete(run, "c0")
             await stores["romana-ipamd"].txn([], [Put(keys.HISTORY, b"")])  # as of another cluster
             async with asyncio.timeout(WAIT_S):
-                while not (await node.ask(run)).HasField("restored"):
+                while not (await node.ask(run)).HasField("restored"):  # noqa: ASYNC110 - it is asked
                     await asyncio.sleep(0.05)
             await _recovered(run, [node])
             await node.add(run, "c1")
