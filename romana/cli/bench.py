@@ -30,6 +30,20 @@ def policy_update(
 
 
 @app.command()
+def store(
+    keys: Annotated[int, typer.Option(min=1, help="Length of the listing.")] = 150_000,
+    writes: Annotated[int, typer.Option(min=1, help="Of each kind in each turn.")] = 3000,
+    etcdctl: Annotated[bool, typer.Option("--etcdctl", help="Also run etcdctl check perf, a minute.")] = False,
+    output: OutputOption = Output.TABLE,
+    plot: PlotOption = None,
+) -> None:
+    """Puts, compare-and-swap, a listing, a watch: our store beside bare calls of the same throw-away etcd."""
+    from romana.bench.store import Sizes, measure
+
+    _present(run(measure(Sizes(keys=keys, writes=writes, etcdctl=etcdctl), say)), output, plot)
+
+
+@app.command()
 def chaos(
     minutes: Annotated[float, typer.Option(min=0.1, help="How long daemons are hurt, quiet points included.")] = 2.0,
     seed: Annotated[int | None, typer.Option(help="Of the faults; drawn and printed where none is given.")] = None,

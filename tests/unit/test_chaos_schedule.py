@@ -22,4 +22,6 @@ def test_everybody_is_hit_in_every_way_and_never_three_members_at_once() -> None
     }
     assert {len(fault.victims) for fault in faults} == {1, 2}
     assert all(fault.lasts_s > 0 for fault in faults if fault.kind is Kind.FREEZE)
+    supervisor = {next_fault(source, ("supervisor",), ()).kind for _ in range(50)}
+    assert supervisor == {Kind.KILL, Kind.FREEZE}  # SIGTERM would end the lab
     assert all(len(next_fault(source, DAEMONS, ("etcd",)).victims) == 1 for _ in range(200))

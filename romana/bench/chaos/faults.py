@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from random import Random
 
-from romana.bench.chaos.schedule import Fault, Kind, next_fault
+from romana.bench.chaos.schedule import SUPERVISOR, Fault, Kind, next_fault
 from romana.lab import processes
 from romana.lab.spec import LabSpec
 
@@ -22,7 +22,7 @@ class Faults:
     def __init__(self, lab: LabSpec, random: Random, say: Callable[[str], None]) -> None:
         self._lab, self._random, self._say = lab, random, say
         self._members = [member.id for member in lab.members]
-        self._daemons = [spec.id for spec in lab.processes() if spec.id not in self._members] + ["supervisor"]
+        self._daemons = [spec.id for spec in lab.processes() if spec.id not in self._members] + [SUPERVISOR]
         self._frozen: set[asyncio.Task[None]] = set()
         self.counts: Counter[str] = Counter()
 

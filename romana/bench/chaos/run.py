@@ -25,6 +25,7 @@ __all__ = ["Chaos", "Outcome"]
 
 NODES, MEMBERS, WORKERS = 3, 3, 3
 ROUND_S = 25.0
+WORK_S = 240.0  # a call of the CNI program may take 110 s, and a pod takes two
 
 Say = Callable[[str], None]
 
@@ -96,8 +97,10 @@ class Chaos:
     async def _round(self, faults: Faults, churns: list[Churn], traffic: Traffic, seconds: float) -> None:
         stop = asyncio.Event()
         hurting = asyncio.create_task(faults.run())
-        working = [asyncio.create_task(churn.run(stop)) for churn in churns]
-        working.append(asyncio.create_task(traffic.change_policy(stop)))
+        working = [
+            asyncio.create_task(churn.run(stop), name=f"the adding and deleting of pods {n}") for n, churn in enumerate(churns)
+        ]
+        working.append(asyncio.create_task(traffic.change_policy(stop), name="the writing of the policy"))
         try:
             await asyncio.wait([hurting, *working], timeout=seconds, return_when=asyncio.FIRST_EXCEPTION)
         finally:
@@ -105,8 +108,19 @@ class Chaos:
             hurting.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await hurting
-            await asyncio.gather(*working)
+            await self._ended(working)
         self._outcome.rounds += 1
+
+    async def _ended(self, working: list[asyncio.Task[None]]) -> None:
+        """Nobody is hurt any more: what was begun comes to its end."""
+        _, late = await asyncio.wait(working, timeout=WORK_S)
+        for task in late:
+            self._found(f"{task.get_name()} did not come to its end within {WORK_S:g} s without faults")
+            task.cancel()
+        outcomes = await asyncio.gather(*working, return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
 
     async def _quiet(self, lab: LabSpec, churns: list[Churn], traffic: Traffic) -> None:
         pods = {**traffic.pods, **{name: pod for churn in churns for name, pod in churn.pods.items()}}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from random import Random
 
-__all__ = ["Fault", "Kind", "next_fault"]
+__all__ = ["SUPERVISOR", "Fault", "Kind", "next_fault"]
 
 
 class Kind(Enum):
@@ -19,6 +19,8 @@ class Kind(Enum):
     FREEZE = "SIGSTOP"
 
 
+SUPERVISOR = "supervisor"
+"""SIGTERM tells it to stop for good, as `lab down` does: it is killed instead."""
 FROZEN_S = (0.2, 9.0)  # 9 s is longer than any client waits for a frozen peer (7 s), so both sides of that are met
 PAUSE_S = (0.05, 2.5)
 QUORUM_LOST = 0.1
@@ -45,5 +47,7 @@ def next_fault(random: Random, daemons: Sequence[str], members: Sequence[str]) -
     crowd = members if of_etcd else daemons
     several = of_etcd and len(members) > 2 and random.random() < QUORUM_LOST
     victims = tuple(random.sample(list(crowd), 2 if several else 1))
+    if kind is Kind.RESTART and SUPERVISOR in victims:
+        kind = Kind.KILL
     lasts_s = random.uniform(*FROZEN_S) if kind is Kind.FREEZE else 0.0
     return Fault(kind, victims, lasts_s, random.uniform(*PAUSE_S))
