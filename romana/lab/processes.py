@@ -24,6 +24,7 @@ __all__ = [
     "adopt",
     "keepers",
     "marked",
+    "of_programs_in",
     "read_all",
     "read_one",
     "record",
@@ -111,6 +112,19 @@ def marked(name: str) -> dict[str, list[Running]]:
             # What a daemon starts inherits its environment but leads no session (setsid(2)).
             if os.getsid(pid) == pid and (mark := _mark(variables, name)):
                 found.setdefault(mark, []).append(running)
+    return found
+
+
+def of_programs_in(folder: Path) -> list[Running]:
+    """Every process whose command line names something in that folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        pid = int(path.parent.name)
+        running = Running(pid, _start_time(pid) or 0)
+        with contextlib.suppress(OSError):
+            words = path.read_bytes().decode(errors="replace").split("\0")
+            if any(word.startswith(f"{folder}/") for word in words):
+                found.append(running)
     return found
 
 

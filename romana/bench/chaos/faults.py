@@ -14,6 +14,8 @@ from romana.lab.spec import LabSpec
 __all__ = ["Faults"]
 
 SIGNALS = {Kind.KILL: signal.SIGKILL, Kind.RESTART: signal.SIGTERM, Kind.FREEZE: signal.SIGSTOP}
+CNI = "cni"
+"""The CNI program: it lives for as long as a pod comes or goes, as a runtime that is killed takes it along."""
 
 
 class Faults:
@@ -23,6 +25,7 @@ class Faults:
         self._lab, self._random, self._say = lab, random, say
         self._members = [member.id for member in lab.members]
         self._daemons = [spec.id for spec in lab.processes() if spec.id not in self._members] + [SUPERVISOR]
+        self._daemons += [f"{CNI}@{node.name}" for node in lab.nodes]
         self._frozen: set[asyncio.Task[None]] = set()
         self.counts: Counter[str] = Counter()
 
@@ -42,15 +45,21 @@ class Faults:
         length = f" for {fault.lasts_s:.1f} s" if fault.lasts_s else ""
         self._say(f"{fault.kind.value} {', '.join(fault.victims)}{length}")
         for victim in fault.victims:
-            running = processes.read_one(self._lab, victim)
-            if running is None:
-                continue  # it is being started again after the blow before
-            self.counts[f"{fault.kind.value} {victim.partition('@')[0]}"] += 1
-            running.signal(SIGNALS[fault.kind])
-            if fault.kind is Kind.FREEZE:
-                task = asyncio.create_task(_thaw(running, fault.lasts_s))
-                self._frozen.add(task)
-                task.add_done_callback(self._frozen.discard)
+            for running in self._found(victim):
+                self.counts[f"{fault.kind.value} {victim.partition('@')[0]}"] += 1
+                running.signal(SIGNALS[fault.kind])
+                if fault.kind is Kind.FREEZE:
+                    task = asyncio.create_task(_thaw(running, fault.lasts_s))
+                    self._frozen.add(task)
+                    task.add_done_callback(self._frozen.discard)
+
+    def _found(self, victim: str) -> list[processes.Running]:
+        """The processes of that name; none while it is being started again after the blow before, or no pod comes or goes."""
+        name, _, node = victim.partition("@")
+        if name == CNI:
+            return processes.of_programs_in(self._lab.cni_bin_dir(node))
+        running = processes.read_one(self._lab, victim)
+        return [running] if running else []
 
 
 async def _thaw(running: processes.Running, after_s: float) -> None:
