@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator
 from romana.errors import Unavailable
 from romana.netlink.wire import Reply, parse_replies
 
-__all__ = ["IPV4_ROUTE", "LINK", "NEIGH", "watch"]
+__all__ = ["IPV4_ROUTE", "IPV6_ROUTE", "LINK", "NEIGH", "watch"]
 
-LINK, NEIGH, IPV4_ROUTE = 0x1, 0x4, 0x40  # RTMGRP_*, linux/rtnetlink.h
+LINK, NEIGH, IPV4_ROUTE, IPV6_ROUTE = 0x1, 0x4, 0x40, 0x400  # RTMGRP_*, linux/rtnetlink.h
 RECEIVE_BYTES = 65536  # the kernel never sends a longer message to a listener (NLMSG_GOODSIZE is at most 8 KiB)
 
 
