@@ -61,8 +61,9 @@ class Agent:
             async with self._parts.locks.hold(request.attachment):
                 await check(self._parts, request, netns_fd)
             return b"", {}
-        async with self._parts.locks.deleting(request.attachment, request.started_ns, time.monotonic_ns()):
-            return b"", await delete(self._parts, request.attachment, netns_fd)
+        now_ns = time.monotonic_ns()
+        async with self._parts.locks.deleting(request.attachment, request.started_ns, now_ns):
+            return b"", await delete(self._parts, request.attachment, netns_fd, request.started_ns or now_ns)
 
     async def _add(self, request: Request, netns_fd: int | None, abort: Abort) -> tuple[bytes, Mapping[str, object]]:
         async with self._parts.locks.adding(request.attachment, request.started_ns, abort):

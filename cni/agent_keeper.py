@@ -9,16 +9,16 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from ipaddress import IPv4Address
 
 from cni import wiring
 from cni.agent_parts import Parts
 from cni.repair import Observed, Record, Repair, plan, subject, vanished
+from cni.wiring import FAMILIES
 from romana.errors import RomanaError, Unavailable
 from romana.names import ROUTE_PROTOCOL_AGENT
 from romana.netlink import events, queries
 from romana.netlink.connection import Connection, NetlinkError
-from romana.netlink.ip import PERMANENT
+from romana.netlink.ip import PERMANENT, IPAddress
 from romana.reconcile import Pace, Source, run
 
 __all__ = ["keep"]
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 RESYNC_S = 60.0
 """Events tell of every loss; this is for those that were lost themselves."""
-GROUPS = events.LINK | events.NEIGH | events.IPV4_ROUTE
+GROUPS = events.LINK | events.NEIGH | events.IPV4_ROUTE | events.IPV6_ROUTE
 
 
 async def keep(parts: Parts) -> None:
@@ -83,8 +83,8 @@ class _Keeper:
 
 def _observe() -> Observed:
     with Connection() as here:
-        routes = queries.routes(here, protocol=ROUTE_PROTOCOL_AGENT)
-        neighbours = queries.neighbours(here)
+        routes = [found for family in FAMILIES for found in queries.routes(here, ROUTE_PROTOCOL_AGENT, family)]
+        neighbours = [found for family in FAMILIES for found in queries.neighbours(here, family)]
         return Observed(
             links={link.name: link for link in queries.links(here)},
             routes={(route.destination.network_address, route.interface) for route in routes},
@@ -100,7 +100,7 @@ def _apply(repair: Repair) -> None:
         log.warning("what was missing is put back", extra={"attachment": str(repair.record.attachment), "done": added})
 
 
-def _add_route(here: Connection, address: IPv4Address, repair: Repair) -> bool:
+def _add_route(here: Connection, address: IPAddress, repair: Repair) -> bool:
     """False when a route of somebody else's stands there, which stays."""
     try:
         here.run(wiring.host_route(address, repair.index))

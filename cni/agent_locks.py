@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from cni.errors import TRY_AGAIN, CniError
 from cni.request import AttachmentId
@@ -32,10 +32,11 @@ class Abort:
 class Locks:
     """The attachments that are being worked on, and those that were deleted lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, deleted: Mapping[AttachmentId, int] | None = None) -> None:
+        """`deleted`: when the last DELs started, in ns, as an agent before this one has heard of them."""
         self._locks: dict[AttachmentId, tuple[asyncio.Lock, int]] = {}
         self._adds: dict[AttachmentId, dict[Abort, int]] = {}
-        self._deleted: dict[AttachmentId, int] = {}
+        self._deleted: dict[AttachmentId, int] = dict(deleted or {})
 
     def is_held(self, attachment: AttachmentId) -> bool:
         """True while somebody works on this attachment, or waits to."""

@@ -10,12 +10,12 @@ of an ADD that was: its host routes and neighbours are kept (cni/agent_keeper.py
 import contextlib
 import logging
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 from pathlib import Path
 
 from cni.agent_files import AttachmentFiles, Document
 from cni.repair import Record
 from cni.request import AttachmentId
+from romana.netlink.ip import IPAddress
 
 __all__ = ["Memory"]
 
@@ -27,31 +27,35 @@ class Memory:
 
     def __init__(self, state_dir: Path) -> None:
         self._intents = AttachmentFiles(state_dir / "intents")
+        self._intended = set(self._intents.all())
         self._files = AttachmentFiles(state_dir / "attachments")
         self._records: dict[AttachmentId, Record] = {}
-        self._known: dict[str | IPv4Address, AttachmentId] = {}
+        self._known: dict[str | IPAddress, AttachmentId] = {}
         for attachment, document in self._files.all().items():
             self._load(attachment, document)
 
     def intend(self, attachment: AttachmentId) -> bool:
         """An ADD is about to ask for an address; False when an earlier one is not settled."""
-        is_first = not self._intents.has(attachment)
+        is_first = attachment not in self._intended
+        self._intended.add(attachment)
         with _tolerant(attachment):
             self._intents.write(attachment)
         return is_first
 
     def settle(self, attachment: AttachmentId) -> None:
         """The ADD is finished, or undone."""
-        with _tolerant(attachment):
-            self._intents.remove(attachment)
+        if attachment in self._intended:
+            with _tolerant(attachment):
+                self._intents.remove(attachment)
+            self._intended.discard(attachment)
 
     def is_intended(self, attachment: AttachmentId) -> bool:
         """True until it is settled."""
-        return self._intents.has(attachment)
+        return attachment in self._intended
 
     def intents(self) -> list[AttachmentId]:
         """ADDs that run, or that an agent died of."""
-        return list(self._intents.all())
+        return list(self._intended)
 
     def finish(self, record: Record) -> None:
         """An attachment is complete: keep what it needs on the node from now on."""
@@ -75,7 +79,7 @@ class Memory:
         """All that is kept."""
         return tuple(self._records.values())
 
-    def knows(self, name: str | IPv4Address | None) -> bool:
+    def knows(self, name: str | IPAddress | None) -> bool:
         """True for a host interface or an address of a finished attachment."""
         return name in self._known
 

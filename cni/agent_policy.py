@@ -19,11 +19,11 @@ class Policy:
         self._client = client
         self._node = node
         self._wait_s = wait_s
-        self._required = required
+        self.is_required = required
 
     async def in_force(self, attachment: AttachmentId, revision: int) -> None:
         """Return as soon as it is, for the attachment of this etcd revision; raises Unavailable when that takes too long."""
-        if not self._required:
+        if not self.is_required:
             return
         key = AttachmentKey(node=self._node, conf=attachment.conf, container_id=attachment.container_id, ifname=attachment.ifname)
         request = AwaitRequest(attachment=key, revision=revision)

@@ -20,10 +20,14 @@ from cni.agent_parts import Parts
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
 from cni.agent_server import AgentServer
+from cni.agent_tombstones import Tombstones
 from cni.errors import CniError
+from cni.plumbing import Uplink
+from cni.reaper import Reaper
 from romana import logs
 from romana.config import Config, load, node_name, read_boot_id
 from romana.errors import ConfigError
+from romana.netlink.pool import Pool
 from romana.rpc.client import Client
 
 __all__ = ["main", "run"]
@@ -59,21 +63,27 @@ async def run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     plumbing.prepare_node()
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads:
-        async with Client(config.ipam.endpoints) as ipamd, Client([f"unix:{config.policy.socket}"]) as policyd:
-            await _serve(config, _parts(config, ipamd, policyd, threads), stopping)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads, Pool() as pool:
+        ipamd, policyd = Client(config.ipam.endpoints), Client([f"unix:{config.policy.socket}"])
+        async with ipamd, policyd, Reaper(pool) as reaper:
+            await _serve(config, _parts(config, ipamd, policyd, threads, reaper), stopping)
 
 
-def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor) -> Parts:
-    node = node_name(config)
+def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, reaper: Reaper) -> Parts:
+    node, boot_id, state_dir = node_name(config), read_boot_id(), Path(config.agent.state_dir)
+    tombstones = Tombstones(state_dir, boot_id)
     return Parts(
         node=node,
         config=config.agent,
-        ipam=Ipam(ipamd, node, read_boot_id()),
+        ipam=Ipam(ipamd, node, boot_id),
         policy=Policy(policyd, node, wait_s=config.policy.wait_s, required=config.policy.required),
-        pending=PendingReleases(Path(config.agent.state_dir)),
-        locks=Locks(),
-        memory=Memory(Path(config.agent.state_dir)),
+        pending=PendingReleases(state_dir),
+        locks=Locks(tombstones.all()),
+        tombstones=tombstones,
+        memory=Memory(state_dir),
+        pool=reaper.pool,
+        reaper=reaper,
+        uplink=Uplink(),
         threads=threads,
     )
 

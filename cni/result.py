@@ -5,12 +5,12 @@ CNI spec 1.1, section 5 "Result types"; the older shapes: SPEC.md of 0.2.0, 0.3.
 
 import json
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
 from typing import Any
 
 from cni.errors import CniError
 from cni.netconf import NetConf
 from romana.names import GATEWAY_IPV4
+from romana.netlink.ip import IPInterface
 
 __all__ = ["Attached", "error_document", "result_document"]
 
@@ -27,7 +27,7 @@ class Attached:
     pod_mac: str
     netns: str
     mtu_bytes: int
-    addresses: tuple[IPv4Interface, ...]
+    addresses: tuple[IPInterface, ...]
 
 
 def result_document(conf: NetConf, attached: Attached) -> bytes:
@@ -75,7 +75,7 @@ def _interfaces(conf: NetConf, attached: Attached) -> list[dict[str, Any]]:
     return found
 
 
-def _ip(conf: NetConf, address: IPv4Interface) -> dict[str, Any]:
+def _ip(conf: NetConf, address: IPInterface) -> dict[str, Any]:
     version = {} if conf.at_least("1.0.0") else {"version": "4"}
     return {**version, "interface": 1, "address": str(address), "gateway": GATEWAY_IPV4}
 

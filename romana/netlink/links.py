@@ -14,6 +14,7 @@ __all__ = [
     "create_veth",
     "delete_group",
     "delete_link",
+    "deleted_index",
     "dump_links",
     "get_link",
     "parse_link",
@@ -118,6 +119,12 @@ def parse_link(reply: Reply) -> Link:
         alias=_text(found.get(IFLA_IFALIAS, b"")),
         peer_index=_u32(found.get(IFLA_LINK)),
     )
+
+
+def deleted_index(event: Reply) -> int:
+    """Index of the interface of an RTM_NEWLINK or RTM_DELLINK, without reading the rest."""
+    index: int = _IFINFO.unpack_from(event.payload)[2]
+    return index
 
 
 def parse_mac(mac: str) -> bytes:

@@ -25,6 +25,7 @@ class FakeIpamd:
     pods: set[tuple[str, str]] = field(default_factory=set)
     held: dict[Key, str] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
+    """An entry is one address, or one of each family with a comma between them."""
     failures: dict[str, list[RomanaError]] = field(default_factory=dict)
     delay_s: dict[str, float] = field(default_factory=dict)
     calls: list[tuple[str, Key]] = field(default_factory=list)
@@ -76,9 +77,9 @@ class _Ipam(IpamServicer):
         if not existing and not fake.free:
             raise Exhausted(f"no address left in {fake.network}")
         ip = fake.held.setdefault(key, fake.held.get(key) or fake.free.pop(0))
-        address = store_pb2.AssignedAddress(network="pods", ip=ip, block=str(fake.network))
+        addresses = [store_pb2.AssignedAddress(network="pods", ip=one, block=str(fake.network)) for one in ip.split(",")]
         name = host_interface(*key)
-        return ipam_pb2.AllocateResponse(addresses=[address], host_interface=name, revision=7, existing=existing)
+        return ipam_pb2.AllocateResponse(addresses=addresses, host_interface=name, revision=7, existing=existing)
 
     async def Release(self, request: ipam_pb2.ReleaseRequest, context: object) -> ipam_pb2.ReleaseResponse:  # noqa: N802
         key = key_of(request.attachment)
@@ -91,7 +92,7 @@ class _Ipam(IpamServicer):
     async def Lookup(self, request: ipam_pb2.LookupRequest, context: object) -> ipam_pb2.LookupResponse:  # noqa: N802
         await self._fake.enter("Lookup", ("", "", "", ""))
         for key, ip in self._fake.held.items():
-            if ip == request.ip:
+            if request.ip in ip.split(","):
                 node, conf, container_id, ifname = key
                 attachment = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
                 return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_HELD, attachment=attachment)

@@ -56,14 +56,6 @@ async def test_address_is_given_back_when_the_last_step_fails(node: Node, pod: s
     assert "eth0" not in ip("-n", pod, "link")
 
 
-async def test_address_of_another_family_is_given_back(node: Node, pod: str) -> None:
-    node.ipamd.free.insert(0, "fd00::1")
-    failed = await node.cni("ADD", pod)
-    assert "fd00::1" in failed.json["msg"]
-    assert not node.interfaces()
-    await until(lambda: not node.ipamd.held and not node.pending)
-
-
 async def test_foreign_interface_of_our_name_is_never_touched(node: Node, pod: str) -> None:
     name = own_interface(node, pod)
     ip("-n", node.name, "link", "add", name, "type", "veth", "peer", "name", "foreign1")
