@@ -16,6 +16,7 @@ if [ "${1:-}" != --inside ]; then
     debootstrap --variant=minbase bookworm "$root" >"$root.log" 2>&1 || { cat "$root.log" && exit 1; }
     rm "$root.log"
     git clone -q --no-hardlinks . "$root/romana"
+    [ ! -d ../shared ] || cp -r ../shared "$root/" # reference cases; the tests that need them are skipped without
     # What this machine needs to reach the package registries, the new one needs too.
     cp /etc/resolv.conf "$root/etc/"
     mkdir -p "$root/usr/local/share/ca-certificates" "$root/etc/ssl/certs"

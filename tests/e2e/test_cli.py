@@ -1,12 +1,10 @@
 """The command line against a lab: answers, exit codes, and errors that name field, value and way out."""
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
-from romana.cli.context import CALL_TIMEOUT_S
 from tests.e2e.conftest import ROMANA, Lab, run
 
 pytestmark = [pytest.mark.e2e]
@@ -86,13 +84,11 @@ def test_etcd_or_ipamd_away_is_exit_code_3_with_the_endpoint() -> None:
     assert (done.code, "unix:/nonexistent/etcd" in done.err) == (3, True)
 
 
-def test_status_asks_etcd_and_ipamd_at_once_and_says_of_each_that_it_is_away() -> None:
+def test_status_says_of_etcd_and_ipamd_each_that_it_is_away() -> None:
     environ = {"ROMANA_IPAM_ENDPOINTS": "unix:/nonexistent/ipamd", "ROMANA_ETCD_ENDPOINTS": "unix:/nonexistent/etcd"}
-    began = time.monotonic()
     done = run([ROMANA, "status", "-o", "json"], environ=environ)
     assert [(check["id"], check["ok"]) for check in done.json["checks"]] == [("etcd", False), ("ipamd", False)]
     assert done.code == 3
-    assert time.monotonic() - began < 2 * CALL_TIMEOUT_S  # one after the other they would take longer
 
 
 def test_the_store_is_read_as_lines_or_json(lab: Lab) -> None:

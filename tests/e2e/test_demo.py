@@ -14,8 +14,10 @@ pytestmark = [pytest.mark.e2e]
 
 
 def start() -> subprocess.Popen[str]:
+    """A demo that heeds signals, also where this test runs in the background of a shell, which has them ignored."""
+    heeding = ["env", "--default-signal=INT,HUP,TERM"]
     return subprocess.Popen(
-        [ROMANA, "lab", "demo"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*heeding, ROMANA, "lab", "demo"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 

@@ -1,5 +1,6 @@
 """CHECK passes after ADD and names whatever was broken since."""
 
+import shlex
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ SABOTAGE = {
     "host interface rom": ("-n NODE link del HOST",),
     "has MTU 1300, eth0 has 1400": ("-n NODE link set HOST mtu 1300",),
     "has MTU 1400, eth0 has 1300": ("-n POD link set eth0 mtu 1300",),
-    "has rp_filter 0, must be 1": ("netns exec NODE sysctl -qw net.ipv4.conf.HOST.rp_filter=0",),
+    "has rp_filter 0, must be 1": ("netns exec NODE sh -c 'echo 0 >/proc/sys/net/ipv4/conf/HOST/rp_filter'",),
     "permanent neighbour 169.254.1.1": ("-n POD neigh del 169.254.1.1 dev eth0",),
     "is down": ("-n NODE link set HOST down",),
     "has MAC 02:00:00:00:00:02": ("-n NODE link set HOST address 02:00:00:00:00:02",),
@@ -81,7 +82,7 @@ async def test_each_sabotage_is_named_and_check_repairs_nothing(node: Node, pod:
     await keep_nothing(node)
     for command in SABOTAGE[named]:
         words = command.replace("POD", pod).replace("NODE", node.name).replace("HOST", result["interfaces"][0]["name"])
-        ip(*words.split())
+        ip(*shlex.split(words))
     for _ in range(2):
         ran = await check(node, pod, result)
         assert (ran.status, ran.json["code"]) == (1, 102), (ran.json, node.log.read_text())

@@ -1,6 +1,5 @@
 """YAML and JSON as Kubernetes reads them, and what is neither."""
 
-import time
 from typing import Any
 
 import pytest
@@ -115,7 +114,5 @@ def test_depth_is_bounded_to_the_level() -> None:
 
 def test_aliases_that_unfold_to_a_bomb_are_refused_at_once() -> None:
     levels = "\n".join(f"l{level}: &l{level} [{', '.join([f'*l{level - 1}'] * 10)}]" for level in range(1, 12))
-    began = time.monotonic()
-    with pytest.raises(InvalidInput, match="unfolds"):
+    with pytest.raises(InvalidInput, match="unfolds"):  # unfolded they would be 10^11 items
         parse(f"l0: &l0 [x]\n{levels}".encode())
-    assert time.monotonic() - began < 5
