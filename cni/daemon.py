@@ -20,6 +20,7 @@ from cni.agent_parts import Parts
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
 from cni.agent_server import AgentServer
+from cni.agent_stale import release_stale
 from cni.agent_tombstones import Tombstones
 from cni.errors import CniError
 from cni.plumbing import Uplink
@@ -76,7 +77,7 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, re
         node=node,
         config=config.agent,
         ipam=Ipam(ipamd, node, boot_id),
-        policy=Policy(policyd, node, wait_s=config.policy.wait_s, required=config.policy.required),
+        policy=Policy(policyd, node, settings=config.policy),
         pending=PendingReleases(state_dir),
         locks=Locks(tombstones.all()),
         tombstones=tombstones,
@@ -91,7 +92,7 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, re
 async def _serve(config: Config, parts: Parts, stopping: asyncio.Event) -> None:
     server = AgentServer(Path(config.agent.socket), Agent(parts).answer)
     await server.start()
-    working = [asyncio.create_task(replay_pending(parts)), asyncio.create_task(keep(parts))]
+    working = [asyncio.create_task(work(parts)) for work in (replay_pending, keep, release_stale)]
     log.info("agent serves", extra={"node": parts.node, "socket": config.agent.socket})
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
@@ -102,6 +103,7 @@ async def _serve(config: Config, parts: Parts, stopping: asyncio.Event) -> None:
     await _end(stopped)
     for task in working:
         await _end(task)
+    parts.tombstones.close()
     log.info("agent stopped", extra={"node": parts.node})
 
 

@@ -17,7 +17,7 @@ from romana.netlink.ip import IPAddress
 from romana.netlink.links import Link
 from romana.netlink.wire import AF_INET, AF_INET6, Message, Reply
 
-__all__ = ["Observed", "Record", "Repair", "plan", "subject", "vanished"]
+__all__ = ["Observed", "Record", "Repair", "plan", "subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +88,6 @@ def plan(records: Iterable[Record], observed: Observed) -> list[Repair]:
     """Everything that is missing, by attachment; the second plan is empty."""
     found = (_repair(record, link, observed) for record, link in _finished(records, observed) if link.up)
     return [repair for repair in found if repair.routes or repair.neighbours]
-
-
-def vanished(records: Iterable[Record], observed: Observed) -> list[Record]:
-    """Those without an interface, which went with the pod's namespace: nothing brings it back, so nothing is to be kept."""
-    return [record for record in records if record.host_interface not in observed.links]
 
 
 def subject(event: Reply) -> str | IPAddress | None:

@@ -5,7 +5,7 @@ import ctypes
 import errno
 import socket
 import struct
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 from romana.errors import Unavailable
 from romana.netlink.links import RTM_DELLINK, deleted_index
@@ -18,20 +18,38 @@ SO_ATTACH_FILTER = 26  # asm-generic/socket.h
 RECEIVE_BYTES = 65536  # the kernel never sends a longer message to a listener (NLMSG_GOODSIZE is at most 8 KiB)
 
 
-async def watch(groups: int) -> AsyncGenerator[list[Reply] | None, None]:
-    """Yields None once it is subscribed, and whenever events were lost: read everything anew. Else the events, as they come."""
-    loop = asyncio.get_running_loop()
+async def watch(groups: int, kinds: Sequence[int] = (), gather_s: float = 0) -> AsyncGenerator[list[Reply] | None, None]:
+    """Yields None once it is subscribed, and whenever events were lost: read everything anew. Else the events, as they come.
+
+    With `kinds` only messages of these types. `gather_s`: after the first event of a while, wait so long for more.
+    """
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as sock:
         sock.setblocking(False)
+        if kinds:
+            _accept_only(sock, kinds)
         sock.bind((0, groups))
         yield None
         while True:
             try:
-                yield list(parse_replies(await loop.sock_recv(sock, RECEIVE_BYTES)))
+                found = list(parse_replies(await asyncio.get_running_loop().sock_recv(sock, RECEIVE_BYTES)))
+                await asyncio.sleep(gather_s)
+                found += _waiting(sock)
             except OSError as err:
                 if err.errno != errno.ENOBUFS:
                     raise Unavailable(f"netlink events could not be read: {err}") from err
                 yield None
+            else:
+                yield found
+
+
+def _waiting(sock: socket.socket) -> list[Reply]:
+    """Everything that can be read at once."""
+    found: list[Reply] = []
+    while True:
+        try:
+            found += parse_replies(sock.recv(RECEIVE_BYTES))
+        except BlockingIOError:
+            return found
 
 
 class LinkGone:
@@ -40,7 +58,7 @@ class LinkGone:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         self._socket.setblocking(False)
-        _accept_only(self._socket, RTM_DELLINK)
+        _accept_only(self._socket, [RTM_DELLINK])
         self._socket.bind((0, LINK))
 
     def fileno(self) -> int:
@@ -66,11 +84,12 @@ class LinkGone:
         self._socket.close()
 
 
-def _accept_only(sock: socket.socket, kind: int) -> None:
-    """Have the kernel drop all messages but those of one type (a classic filter: networking/filter.rst; struct nlmsghdr)."""
-    wanted = socket.ntohs(kind)  # a filter reads big-endian, the header is in the machine's order
-    program = struct.pack("=HBBI", 0x28, 0, 0, 4)  # ldh [4]
-    program += struct.pack("=HBBI", 0x15, 0, 1, wanted)  # jeq wanted, next, the one after
-    program += struct.pack("=HBBI", 0x06, 0, 0, RECEIVE_BYTES) + struct.pack("=HBBI", 0x06, 0, 0, 0)  # ret all; ret nothing
-    code = ctypes.create_string_buffer(program, len(program))
-    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(program) // 8, ctypes.addressof(code)))
+def _accept_only(sock: socket.socket, kinds: Sequence[int]) -> None:
+    """Have the kernel drop all messages but those of some types (a classic filter: networking/filter.rst; struct nlmsghdr)."""
+    code = [struct.pack("=HBBI", 0x28, 0, 0, 4)]  # ldh [4]: the type
+    for place, kind in enumerate(kinds):
+        wanted = socket.ntohs(kind)  # a filter reads big-endian, the header is in the machine's order
+        code.append(struct.pack("=HBBI", 0x15, len(kinds) - place, 0, wanted))  # jeq: to the last instruction
+    code += [struct.pack("=HBBI", 0x06, 0, 0, 0), struct.pack("=HBBI", 0x06, 0, 0, RECEIVE_BYTES)]  # ret nothing; ret all
+    program = ctypes.create_string_buffer(b"".join(code))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", len(code), ctypes.addressof(program)))

@@ -9,6 +9,7 @@ import grpc
 from romana.errors import Exhausted, NotFound, RomanaError
 from romana.names import host_interface
 from romana.rpc.server import new_server, start
+from romana.rpc.status import to_status_code
 from romana.v1 import ipam_pb2, node_pb2, store_pb2
 from romana.v1.ipam_pb2_grpc import IpamServicer, add_IpamServicer_to_server
 
@@ -31,6 +32,11 @@ class FakeIpamd:
     calls: list[tuple[str, Key]] = field(default_factory=list)
     requests: list[ipam_pb2.AllocateRequest] = field(default_factory=list)
     known: bool = True
+    batches: bool = False
+    """Whether it knows AllocateBatch, ReleaseBatch and ListAttachments."""
+    sizes: list[int] = field(default_factory=list)
+    """Of the batches that came."""
+    boots: dict[Key, str] = field(default_factory=dict)
     _server: "grpc.aio.Server | None" = None
 
     def __post_init__(self) -> None:
@@ -41,6 +47,8 @@ class FakeIpamd:
         self._server, health = new_server(["romana.v1.Ipam"])
         add_IpamServicer_to_server(_Ipam(self), self._server)
         self._server.add_generic_rpc_handlers((_topology(self),))
+        if self.batches:
+            self._server.add_generic_rpc_handlers((_batches(self),))
         await start(self._server, [target])
         await health.set(serving=True)
 
@@ -76,6 +84,7 @@ class _Ipam(IpamServicer):
         existing = key in fake.held
         if not existing and not fake.free:
             raise Exhausted(f"no address left in {fake.network}")
+        fake.boots[key] = request.boot_id
         ip = fake.held.setdefault(key, fake.held.get(key) or fake.free.pop(0))
         addresses = [store_pb2.AssignedAddress(network="pods", ip=one, block=str(fake.network)) for one in ip.split(",")]
         name = host_interface(*key)
@@ -112,3 +121,42 @@ def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
         get_node, node_pb2.GetNodeRequest.FromString, node_pb2.GetNodeResponse.SerializeToString
     )
     return grpc.method_handlers_generic_handler("romana.v1.Topology", {"GetNode": method})
+
+
+def _batches(fake: FakeIpamd) -> grpc.GenericRpcHandler:
+    """What later versions of ipamd have; each request of a batch is answered as it would be alone."""
+    ipam = _Ipam(fake)
+
+    async def allocate(batch: ipam_pb2.AllocateBatchRequest, context: object) -> ipam_pb2.AllocateBatchResponse:
+        outcomes = []
+        for request in batch.requests:
+            try:
+                outcomes.append(ipam_pb2.AllocateOutcome(response=await ipam.Allocate(request, context)))
+            except RomanaError as err:
+                error = ipam_pb2.RequestError(code=to_status_code(err).value[0], message=str(err))
+                outcomes.append(ipam_pb2.AllocateOutcome(error=error))
+        fake.sizes.append(len(batch.requests))
+        return ipam_pb2.AllocateBatchResponse(outcomes=outcomes)
+
+    async def release(batch: ipam_pb2.ReleaseBatchRequest, context: object) -> ipam_pb2.ReleaseBatchResponse:
+        outcomes = [ipam_pb2.ReleaseOutcome(response=await ipam.Release(request, context)) for request in batch.requests]
+        fake.sizes.append(len(batch.requests))
+        return ipam_pb2.ReleaseBatchResponse(outcomes=outcomes)
+
+    async def attachments(request: ipam_pb2.ListAttachmentsRequest, context: object) -> ipam_pb2.ListAttachmentsResponse:
+        found = []
+        for node, conf, container_id, ifname in fake.held:
+            key = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
+            found.append(store_pb2.Attachment(key=key, boot_id=fake.boots.get((node, conf, container_id, ifname), "")))
+        return ipam_pb2.ListAttachmentsResponse(attachments=found)
+
+    kinds = {
+        "AllocateBatch": (allocate, ipam_pb2.AllocateBatchRequest, ipam_pb2.AllocateBatchResponse),
+        "ReleaseBatch": (release, ipam_pb2.ReleaseBatchRequest, ipam_pb2.ReleaseBatchResponse),
+        "ListAttachments": (attachments, ipam_pb2.ListAttachmentsRequest, ipam_pb2.ListAttachmentsResponse),
+    }
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(call, question.FromString, answer.SerializeToString)
+        for name, (call, question, answer) in kinds.items()
+    }
+    return grpc.method_handlers_generic_handler("romana.v1.Ipam", methods)
