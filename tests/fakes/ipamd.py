@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from typing import Any
 
 import grpc
 
@@ -150,7 +151,7 @@ def _batches(fake: FakeIpamd) -> grpc.GenericRpcHandler:
             found.append(store_pb2.Attachment(key=key, boot_id=fake.boots.get((node, conf, container_id, ifname), "")))
         return ipam_pb2.ListAttachmentsResponse(attachments=found)
 
-    kinds = {
+    kinds: dict[str, tuple[Any, Any, Any]] = {
         "AllocateBatch": (allocate, ipam_pb2.AllocateBatchRequest, ipam_pb2.AllocateBatchResponse),
         "ReleaseBatch": (release, ipam_pb2.ReleaseBatchRequest, ipam_pb2.ReleaseBatchResponse),
         "ListAttachments": (attachments, ipam_pb2.ListAttachmentsRequest, ipam_pb2.ListAttachmentsResponse),

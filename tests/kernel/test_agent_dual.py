@@ -98,8 +98,8 @@ async def test_what_is_made_for_ipv6_is_as_documented(node: Node, pod: str) -> N
     assert (route["dst"], route["dev"]) == (six, node.interfaces()[0])
     default = json.loads(ip("-n", pod, "-6", "-j", "route", "show", "default"))
     assert [(found["gateway"], found["dev"]) for found in default] == [("fe80::1", "eth0")]
-    (address,) = [found for link in json.loads(ip("-n", pod, "-6", "-j", "address", "show", "eth0")) for found in link["addr_info"]
-                  if found["local"] == six]  # fmt: skip
+    (link,) = json.loads(ip("-n", pod, "-6", "-j", "address", "show", "eth0"))
+    (address,) = [found for found in link["addr_info"] if found["local"] == six]
     assert address["prefixlen"] == 128
     assert not {"tentative", "dadfailed"} & address.keys()
     gateway = json.loads(ip("-n", pod, "-6", "-j", "neigh", "show", "fe80::1", "nud", "permanent"))

@@ -55,9 +55,8 @@ async def test_what_gathers_while_calls_are_under_way_goes_together_and_each_get
     server = Server()
     server.let.clear()
     asking = asyncio.create_task(server.ask(*range(20)))
-    await asyncio.sleep(0)
-    while len(server.alone) < UNDER_WAY_MAX:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    assert len(server.alone) == UNDER_WAY_MAX
     server.let.set()
     outcomes = await asking
     assert [type(outcome) for outcome in outcomes] == [Exhausted if number == 13 else int for number in range(20)]
