@@ -13,6 +13,7 @@ from cni import plumbing
 from cni.agent import Agent
 from cni.agent_del import replay_pending
 from cni.agent_ipam import Ipam
+from cni.agent_journal import Journal
 from cni.agent_keeper import keep
 from cni.agent_locks import Locks
 from cni.agent_memory import Memory
@@ -35,7 +36,7 @@ __all__ = ["main", "run"]
 
 log = logging.getLogger(__name__)
 
-THREADS = 8
+THREADS = 4
 """Creating a veth pair holds the kernel's lock, so more threads would only wait for each other."""
 
 STOP_S = 20.0
@@ -81,7 +82,7 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, re
         pending=PendingReleases(state_dir),
         locks=Locks(tombstones.all()),
         tombstones=tombstones,
-        memory=Memory(state_dir),
+        memory=Memory(Journal(state_dir)),
         pool=reaper.pool,
         reaper=reaper,
         uplink=Uplink(),

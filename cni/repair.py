@@ -93,7 +93,7 @@ def plan(records: Iterable[Record], observed: Observed) -> list[Repair]:
 def subject(event: Reply) -> str | IPAddress | None:
     """Whose loss an event of the kernel may tell: an interface's name, a destination's or neighbour's address; else None."""
     if event.kind == links.RTM_NEWLINK:
-        return links.parse_link(event).name
+        return links.name_of(event)
     if event.payload[0] not in {AF_INET, AF_INET6}:
         return None
     if event.kind == ip.RTM_DELROUTE:

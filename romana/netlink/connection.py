@@ -44,6 +44,9 @@ class Connection:
     """Whether every message of a batch is acknowledged; else the last one is, which tells that the others are through too: the
     kernel works through a batch in order, and tells failures unasked (net/netlink/af_netlink.c, netlink_rcv_skb)."""
 
+    PIECE_MAX = 32
+    """Longer batches go in pieces: answers wait in the receive buffer, each charged with some KiB (man 7 netlink, ENOBUFS)."""
+
     def __init__(self) -> None:
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_ROUTE)
@@ -67,6 +70,15 @@ class Connection:
 
     def attempt(self, *batch: Message) -> tuple[list[list[Reply]], list[Failure]]:
         """As `run`, but failures are returned, one outcome a message, and the caller judges them."""
+        answers: list[list[Reply]] = []
+        outcomes: list[Failure] = []
+        for start in range(0, len(batch), self.PIECE_MAX):
+            more_answers, more_outcomes = self._attempt(batch[start : start + self.PIECE_MAX])
+            answers += more_answers
+            outcomes += more_outcomes
+        return answers, outcomes
+
+    def _attempt(self, batch: Sequence[Message]) -> tuple[list[list[Reply]], list[Failure]]:
         numbered = {next(self._sequence): message for message in batch}
         last = len(batch) - 1
         awaited, blob = set(), []

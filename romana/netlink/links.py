@@ -17,6 +17,7 @@ __all__ = [
     "deleted_index",
     "dump_links",
     "get_link",
+    "name_of",
     "parse_link",
     "parse_mac",
 ]
@@ -119,6 +120,14 @@ def parse_link(reply: Reply) -> Link:
         alias=_text(found.get(IFLA_IFALIAS, b"")),
         peer_index=_u32(found.get(IFLA_LINK)),
     )
+
+
+def name_of(event: Reply) -> str:
+    """Name of the interface of an RTM_NEWLINK or RTM_DELLINK, without reading the rest: it comes first (rtnl_fill_ifinfo)."""
+    length, kind = struct.unpack_from("=HH", event.payload, _IFINFO.size)
+    if kind == IFLA_IFNAME:
+        return _text(event.payload[_IFINFO.size + 4 : _IFINFO.size + length])
+    return parse_link(event).name
 
 
 def deleted_index(event: Reply) -> int:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cni.agent_journal import Remembered, replay
 from cni.install import install
+from cni.request import AttachmentId
 from romana.netlink import netns
 from tests.fakes.ipamd import FakeIpamd
 
@@ -91,17 +93,22 @@ class Node:
     @property
     def pending(self) -> list[Path]:
         """Releases that wait."""
-        return self._remembered("pending")
+        return list((self.folder / "state" / "pending").glob("*.json"))
 
     @property
-    def intents(self) -> list[Path]:
+    def intents(self) -> list[AttachmentId]:
         """ADDs that are not settled."""
-        return self._remembered("intents")
+        return list(self._remembered().intended)
 
     @property
-    def records(self) -> list[Path]:
+    def records(self) -> dict[AttachmentId, Mapping[str, Any]]:
         """Attachments whose routes are kept."""
-        return self._remembered("attachments")
+        return self._remembered().finished
+
+    def note(self, op: str, key: AttachmentId, document: Mapping[str, Any] | None = None) -> None:
+        """Append a line to the journal of an agent that does not run."""
+        with (self.folder / "state" / "journal").open("a") as journal:
+            journal.write(json.dumps([op, key.conf, key.container_id, key.ifname, document or {}]) + "\n")
 
     async def start_agent(self) -> None:
         """The agent, in the node's namespace; returns when it listens."""
@@ -173,8 +180,8 @@ class Node:
         """True when no attachment has left anything."""
         return not (self.interfaces() or self.routes() or self.ipamd.held or self.pending or self.intents or self.records)
 
-    def _remembered(self, kind: str) -> list[Path]:
-        return list((self.folder / "state" / kind).glob("*.json"))
+    def _remembered(self) -> Remembered:
+        return replay((self.folder / "state" / "journal").read_text().splitlines())
 
     def _listens(self) -> bool:
         """A dead agent leaves its socket behind: only who accepts is alive."""

@@ -1,7 +1,6 @@
 """After a reboot, and when a runtime forgets its DEL: addresses go back, and only of what is gone."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -38,8 +37,8 @@ async def rebooted(node: Node) -> None:
     """What a reboot leaves: state on disk and at ipamd, of another boot; no interface."""
     await node.kill_agent()
     node.ipamd.boots = dict.fromkeys(node.ipamd.held, "an-earlier-boot")
-    for record in node.records:
-        record.write_text(json.dumps(json.loads(record.read_text()) | {"boot_id": "an-earlier-boot"}))
+    for key, document in node.records.items():
+        node.note("finish", key, {**document, "boot_id": "an-earlier-boot"})
 
 
 async def test_reboot_gives_back_what_was_attached(node: Node) -> None:
