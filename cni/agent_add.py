@@ -85,10 +85,16 @@ async def _attach(parts: Parts, request: Request, wanted: Wiring, veth: Veth, al
     if not parts.policy.is_required:
         return await parts.blocking(_one_after_another, address, finish)
     awaiting = asyncio.create_task(_await_policy(parts, request, allocation))
-    addressing = asyncio.create_task(parts.blocking(address))
-    await asyncio.wait({awaiting, addressing})
-    await addressing
-    await awaiting
+    stopped = asyncio.create_task(abort.wait())  # a DEL must not wait as long as policy does
+    try:
+        await parts.blocking(address)
+        await asyncio.wait({awaiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        abort.check()
+        await awaiting
+    finally:
+        for task in (awaiting, stopped):
+            task.cancel()
+        await asyncio.gather(awaiting, stopped, return_exceptions=True)
     return await parts.blocking(finish)
 
 

@@ -18,10 +18,16 @@ class Abort:
 
     def __init__(self) -> None:
         self._reason = ""
+        self._is_set = asyncio.Event()
 
     def set(self, reason: str) -> None:
         """Stop the ADD at its next step; the first reason counts."""
         self._reason = self._reason or reason
+        self._is_set.set()
+
+    async def wait(self) -> None:
+        """Return when it is set."""
+        await self._is_set.wait()
 
     def check(self) -> None:
         """Raise CniError 11 when it was set."""

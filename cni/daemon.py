@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -94,6 +95,7 @@ async def _serve(config: Config, parts: Parts, stopping: asyncio.Event) -> None:
     server = AgentServer(Path(config.agent.socket), Agent(parts).answer)
     await server.start()
     working = [asyncio.create_task(work(parts)) for work in (replay_pending, keep, release_stale)]
+    gc.freeze()  # what is there now stays: no collection need look at it again (docs.python.org, gc)
     log.info("agent serves", extra={"node": parts.node, "socket": config.agent.socket})
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
