@@ -9,12 +9,12 @@ from typing import Any
 
 from cni.errors import CniError
 from cni.netconf import NetConf
-from romana.names import GATEWAY_IPV4
+from cni.wiring import gateway_of
 from romana.netlink.ip import IPInterface
 
 __all__ = ["Attached", "error_document", "result_document"]
 
-DEFAULT_ROUTE = "0.0.0.0/0"
+DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def result_document(conf: NetConf, attached: Attached) -> bytes:
         "cniVersion": conf.version,
         "interfaces": _interfaces(conf, attached),
         "ips": [_ip(conf, address) for address in attached.addresses],
-        "routes": [{"dst": DEFAULT_ROUTE, "gw": GATEWAY_IPV4}],
+        "routes": [_default_route(address) for address in _first_of_each_family(attached).values()],
     }
     if conf.dns or not conf.at_least("1.0.0"):
         document["dns"] = dict(conf.dns)
@@ -55,12 +55,22 @@ def error_document(version: str, err: CniError) -> bytes:
 
 def _document_0_2(conf: NetConf, attached: Attached) -> dict[str, Any]:
     """0.1.0 and 0.2.0 know one address per family and no interfaces."""
-    ip4 = {
-        "ip": str(attached.addresses[0]),
-        "gateway": GATEWAY_IPV4,
-        "routes": [{"dst": DEFAULT_ROUTE, "gw": GATEWAY_IPV4}],
+    ips = {
+        f"ip{version}": {"ip": str(address), "gateway": str(gateway_of(address.ip)), "routes": [_default_route(address)]}
+        for version, address in sorted(_first_of_each_family(attached).items())
     }
-    return {"cniVersion": conf.version, "ip4": ip4, "dns": dict(conf.dns)}
+    return {"cniVersion": conf.version, **ips, "dns": dict(conf.dns)}
+
+
+def _first_of_each_family(attached: Attached) -> dict[int, IPInterface]:
+    found: dict[int, IPInterface] = {}
+    for address in attached.addresses:
+        found.setdefault(address.version, address)
+    return found
+
+
+def _default_route(address: IPInterface) -> dict[str, str]:
+    return {"dst": DEFAULT_ROUTES[address.version], "gw": str(gateway_of(address.ip))}
 
 
 def _interfaces(conf: NetConf, attached: Attached) -> list[dict[str, Any]]:
@@ -76,8 +86,8 @@ def _interfaces(conf: NetConf, attached: Attached) -> list[dict[str, Any]]:
 
 
 def _ip(conf: NetConf, address: IPInterface) -> dict[str, Any]:
-    version = {} if conf.at_least("1.0.0") else {"version": "4"}
-    return {**version, "interface": 1, "address": str(address), "gateway": GATEWAY_IPV4}
+    version = {} if conf.at_least("1.0.0") else {"version": str(address.version)}
+    return {**version, "interface": 1, "address": str(address), "gateway": str(gateway_of(address.ip))}
 
 
 def _dump(document: dict[str, Any]) -> bytes:

@@ -144,3 +144,25 @@ async def test_losses_of_either_family_are_repaired(node: Node, pod: str, comman
 
     await until(is_whole, 60)
     assert first_datagram_arrives(node.name, pod, "fd00::1")
+
+
+async def test_check_passes_right_after_add_and_names_what_is_missing_of_ipv6(node: Node, pod: str) -> None:
+    result = (await node.cni("ADD", pod)).json
+    assert (await node.cni("CHECK", pod, conf={"prevResult": result})).status == 0
+    await node.kill_agent()
+    for key in node.records:
+        node.note("forget", key)  # so that what is broken stays broken
+    await node.start_agent()
+    sabotages = {
+        "address fd00::1/128": ("-n", pod, "address", "del", "fd00::1/128", "dev", "eth0"),
+        "route ::/0 via fe80::1": ("-n", pod, "-6", "route", "del", "default"),
+        "permanent neighbour fe80::1": ("-n", pod, "-6", "neigh", "del", "fe80::1", "dev", "eth0"),
+        "host route fd00::1/128": ("-n", node.name, "-6", "route", "del", "fd00::1"),
+        "permanent neighbour fd00::1": ("-n", node.name, "-6", "neigh", "del", "fd00::1", "dev", node.interfaces()[0]),
+    }
+    for command in sabotages.values():
+        ip(*command)
+    failed = (await node.cni("CHECK", pod, conf={"prevResult": result})).json
+    assert failed["code"] == 102
+    assert [named for named in sabotages if named not in failed["msg"]] == []
+    assert "10.40.0.1" not in failed["msg"]
