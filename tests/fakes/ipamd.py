@@ -46,10 +46,10 @@ class FakeIpamd:
     async def listen(self, target: str) -> None:
         """Serve on a gRPC address."""
         self._server, health = new_server(["romana.v1.Ipam"])
-        add_IpamServicer_to_server(_Ipam(self), self._server)
+        ipam = _Ipam(self)
+        add_IpamServicer_to_server(ipam, self._server)
         self._server.add_generic_rpc_handlers((_topology(self),))
-        if self.batches:
-            self._server.add_generic_rpc_handlers((_batches(self),))
+        self._server.add_generic_rpc_handlers((_batches(ipam),))
         await start(self._server, [target])
         await health.set(serving=True)
 
@@ -108,6 +108,43 @@ class _Ipam(IpamServicer):
                 return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_HELD, attachment=attachment)
         return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_FREE)
 
+    async def AllocateBatch(  # noqa: N802
+        self, batch: ipam_pb2.AllocateBatchRequest, context: Any
+    ) -> ipam_pb2.AllocateBatchResponse:
+        await self._must_know_batches(context)
+        outcomes = []
+        for request in batch.requests:
+            try:
+                outcomes.append(ipam_pb2.AllocateOutcome(response=await self.Allocate(request, context)))
+            except RomanaError as err:
+                error = ipam_pb2.RequestError(code=to_status_code(err).value[0], message=str(err))
+                outcomes.append(ipam_pb2.AllocateOutcome(error=error))
+        self._fake.sizes.append(len(batch.requests))
+        return ipam_pb2.AllocateBatchResponse(outcomes=outcomes)
+
+    async def ReleaseBatch(  # noqa: N802
+        self, batch: ipam_pb2.ReleaseBatchRequest, context: Any
+    ) -> ipam_pb2.ReleaseBatchResponse:
+        await self._must_know_batches(context)
+        outcomes = [ipam_pb2.ReleaseOutcome(response=await self.Release(request, context)) for request in batch.requests]
+        self._fake.sizes.append(len(batch.requests))
+        return ipam_pb2.ReleaseBatchResponse(outcomes=outcomes)
+
+    async def ListAttachments(  # noqa: N802
+        self, request: ipam_pb2.ListAttachmentsRequest, context: Any
+    ) -> ipam_pb2.ListAttachmentsResponse:
+        await self._must_know_batches(context)
+        found = []
+        for key in self._fake.held:
+            node, conf, container_id, ifname = key
+            name = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
+            found.append(store_pb2.Attachment(key=name, boot_id=self._fake.boots.get(key, "")))
+        return ipam_pb2.ListAttachmentsResponse(attachments=found)
+
+    async def _must_know_batches(self, context: Any) -> None:
+        if not self._fake.batches:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "an older ipamd")
+
 
 def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
     """GetNode alone: the agent calls no other method."""
@@ -124,37 +161,12 @@ def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler("romana.v1.Topology", {"GetNode": method})
 
 
-def _batches(fake: FakeIpamd) -> grpc.GenericRpcHandler:
-    """What later versions of ipamd have; each request of a batch is answered as it would be alone."""
-    ipam = _Ipam(fake)
-
-    async def allocate(batch: ipam_pb2.AllocateBatchRequest, context: object) -> ipam_pb2.AllocateBatchResponse:
-        outcomes = []
-        for request in batch.requests:
-            try:
-                outcomes.append(ipam_pb2.AllocateOutcome(response=await ipam.Allocate(request, context)))
-            except RomanaError as err:
-                error = ipam_pb2.RequestError(code=to_status_code(err).value[0], message=str(err))
-                outcomes.append(ipam_pb2.AllocateOutcome(error=error))
-        fake.sizes.append(len(batch.requests))
-        return ipam_pb2.AllocateBatchResponse(outcomes=outcomes)
-
-    async def release(batch: ipam_pb2.ReleaseBatchRequest, context: object) -> ipam_pb2.ReleaseBatchResponse:
-        outcomes = [ipam_pb2.ReleaseOutcome(response=await ipam.Release(request, context)) for request in batch.requests]
-        fake.sizes.append(len(batch.requests))
-        return ipam_pb2.ReleaseBatchResponse(outcomes=outcomes)
-
-    async def attachments(request: ipam_pb2.ListAttachmentsRequest, context: object) -> ipam_pb2.ListAttachmentsResponse:
-        found = []
-        for node, conf, container_id, ifname in fake.held:
-            key = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
-            found.append(store_pb2.Attachment(key=key, boot_id=fake.boots.get((node, conf, container_id, ifname), "")))
-        return ipam_pb2.ListAttachmentsResponse(attachments=found)
-
+def _batches(ipam: _Ipam) -> grpc.GenericRpcHandler:
+    """The calls that the generated service may not have yet."""
     kinds: dict[str, tuple[Any, Any, Any]] = {
-        "AllocateBatch": (allocate, ipam_pb2.AllocateBatchRequest, ipam_pb2.AllocateBatchResponse),
-        "ReleaseBatch": (release, ipam_pb2.ReleaseBatchRequest, ipam_pb2.ReleaseBatchResponse),
-        "ListAttachments": (attachments, ipam_pb2.ListAttachmentsRequest, ipam_pb2.ListAttachmentsResponse),
+        "AllocateBatch": (ipam.AllocateBatch, ipam_pb2.AllocateBatchRequest, ipam_pb2.AllocateBatchResponse),
+        "ReleaseBatch": (ipam.ReleaseBatch, ipam_pb2.ReleaseBatchRequest, ipam_pb2.ReleaseBatchResponse),
+        "ListAttachments": (ipam.ListAttachments, ipam_pb2.ListAttachmentsRequest, ipam_pb2.ListAttachmentsResponse),
     }
     methods = {
         name: grpc.unary_unary_rpc_method_handler(call, question.FromString, answer.SerializeToString)
