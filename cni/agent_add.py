@@ -15,10 +15,10 @@ from cni.agent_allocating import allocate_and_create, undo
 from cni.agent_ipam import Allocation
 from cni.agent_locks import Abort
 from cni.agent_parts import Parts
-from cni.errors import INVALID_CONFIG, PLUMBING_FAILED, TRY_AGAIN, CniError, from_ipam
+from cni.errors import PLUMBING_FAILED, TRY_AGAIN, CniError, from_ipam
 from cni.repair import Record
 from cni.request import Request
-from cni.result import Attached
+from cni.result import Attached, check_chained
 from cni.veth import Ends, Veth
 from cni.wiring import Wiring
 from romana.errors import RomanaError, Unavailable
@@ -28,8 +28,7 @@ __all__ = ["add"]
 
 async def add(parts: Parts, request: Request, netns_fd: int | None, abort: Abort) -> Attached:
     """The attachment, made, carrying traffic, and kept so from now on; raises CniError. The caller holds the attachment."""
-    if request.conf.prev_result:
-        raise CniError(INVALID_CONFIG, "prevResult is not supported on ADD", "make romana the first plugin of the list")
+    check_chained(request.conf)
     fd = plumbing.check_netns(netns_fd, request.netns, may_be_own=request.netns_override)
     await _finish_pending(parts, request)
     wanted = await _wanted(parts, request)

@@ -99,7 +99,9 @@ async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
     while True:
         abort.check()
         try:
-            return await parts.ipam.allocate(request.attachment, request.pod, parts.config.ipam_timeout_s)
+            return await parts.ipam.allocate(
+                request.attachment, request.pod, parts.config.ipam_timeout_s, networks=request.conf.networks
+            )
         except NodeUnknown as err:
             raise NotFound(f"{err}; add it: romana node add") from err
         except NotFound as err:

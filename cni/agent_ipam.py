@@ -77,9 +77,9 @@ class Ipam:
         self._allocating = Batches(self._allocate_one, self._allocate_many)
         self._releasing = Batches(self._release_one, self._release_many)
 
-    async def identity(self, timeout_s: float) -> NodeIdentity:
-        """This node's uid and addresses, asked for once; raises NodeUnknown."""
-        if self._identity is None:
+    async def identity(self, timeout_s: float, *, anew: bool = False) -> NodeIdentity:
+        """This node's uid and addresses, asked for once unless `anew`; raises NodeUnknown."""
+        if self._identity is None or anew:
             request = GetNodeRequest(name=self._node)
 
             async def ask() -> GetNodeResponse:
@@ -93,7 +93,9 @@ class Ipam:
             self._identity_is_fresh = True
         return self._identity
 
-    async def allocate(self, attachment: AttachmentId, pod: PodId | None, timeout_s: float) -> Allocation:
+    async def allocate(
+        self, attachment: AttachmentId, pod: PodId | None, timeout_s: float, networks: Sequence[str] = ()
+    ) -> Allocation:
         """Addresses for an attachment, durable when this returns; the same ones if it has some.
 
         A refusal may come from a node that was made anew under its name since we asked for its uid: we ask for both again, once.
@@ -101,7 +103,8 @@ class Ipam:
         deadline = time.monotonic() + timeout_s
         identity = await self.identity(timeout_s)
         is_fresh, self._identity_is_fresh = self._identity_is_fresh, False
-        request = AllocateRequest(attachment=self._key(attachment), node_uid=identity.uid, boot_id=self.boot_id)
+        key = self._key(attachment)
+        request = AllocateRequest(attachment=key, node_uid=identity.uid, boot_id=self.boot_id, networks=networks)
         if pod is not None:
             request.pod.CopyFrom(PodRef(namespace=pod.namespace, name=pod.name, uid=pod.uid))
         try:
@@ -110,7 +113,7 @@ class Ipam:
             self._identity = None
             if is_fresh or isinstance(err, NotFound):
                 raise
-            return await self.allocate(attachment, pod, deadline - time.monotonic())
+            return await self.allocate(attachment, pod, deadline - time.monotonic(), networks)
         addresses = tuple(_host_address(address.ip) for address in answer.addresses)
         return Allocation(addresses, answer.host_interface, answer.existing, answer.revision)
 

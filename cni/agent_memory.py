@@ -8,6 +8,8 @@ of an ADD that was: its host routes and neighbours are kept (cni/agent_keeper.py
 """
 
 import logging
+import math
+import time
 
 from cni.agent_journal import Document, Journal
 from cni.repair import Record
@@ -26,6 +28,7 @@ class Memory:
         self._journal = journal
         self._records: dict[AttachmentId, Record] = {}
         self._known: dict[str | IPAddress, AttachmentId] = {}
+        self._since: dict[AttachmentId, float] = {}
         for attachment, document in journal.finished().items():
             self._load(attachment, document)
 
@@ -53,6 +56,11 @@ class Memory:
         self._journal.append("finish", record.attachment, record.document())
         self._unknow(record.attachment)
         self._know(record)
+        self._since[record.attachment] = time.monotonic()
+
+    def age_s(self, attachment: AttachmentId, now_s: float) -> float:
+        """How long ago its ADD finished, by the monotonic clock; infinite for what this process did not finish."""
+        return now_s - self._since.get(attachment, -math.inf)
 
     def forget(self, attachment: AttachmentId) -> None:
         """An attachment is about to go, or is gone."""
@@ -83,6 +91,7 @@ class Memory:
         self._known.update(dict.fromkeys(record.names(), record.attachment))
 
     def _unknow(self, attachment: AttachmentId) -> None:
+        self._since.pop(attachment, None)
         record = self._records.pop(attachment, None)
         for name in record.names() if record else ():
             if self._known.get(name) == attachment:  # its address may be another's by now

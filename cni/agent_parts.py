@@ -2,9 +2,11 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from cni import wiring
@@ -42,6 +44,22 @@ class Names:
     alias: str
 
 
+@dataclass(slots=True)
+class Shortage:
+    """Whether the last ADD found no address, and when that was, by the monotonic clock."""
+
+    at: float = -math.inf
+    reason: str = ""
+
+    def note(self, reason: str) -> None:
+        """An ADD found none."""
+        self.at, self.reason = time.monotonic(), reason
+
+    def clear(self) -> None:
+        """An ADD found one."""
+        self.at = -math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Made once, when the agent starts."""
@@ -58,6 +76,7 @@ class Parts:
     reaper: Reaper
     uplink: Uplink
     threads: Executor
+    exhausted: Shortage = field(default_factory=Shortage)
     """For everything that blocks: the kernel, the disk."""
 
     def names(self, attachment: AttachmentId) -> Names:

@@ -27,6 +27,11 @@ class Policy:
         self._settings = settings
 
     @property
+    def socket(self) -> str:
+        """Where policyd answers."""
+        return self._settings.socket
+
+    @property
     def is_required(self) -> bool:
         """Whether ADD waits at all."""
         return self._settings.required

@@ -4,15 +4,16 @@ CNI spec 1.1, section 5 "Result types"; the older shapes: SPEC.md of 0.2.0, 0.3.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cni.errors import CniError
+from cni.errors import INVALID_CONFIG, CniError
 from cni.netconf import NetConf
 from cni.wiring import gateway_of
 from romana.netlink.ip import IPInterface
 
-__all__ = ["Attached", "error_document", "result_document"]
+__all__ = ["Attached", "check_chained", "error_document", "result_document"]
 
 DEFAULT_ROUTES = {4: "0.0.0.0/0", 6: "::/0"}
 
@@ -31,18 +32,34 @@ class Attached:
 
 
 def result_document(conf: NetConf, attached: Attached) -> bytes:
-    """The JSON document for the configuration's version; its `cniVersion` is never another one."""
+    """The JSON document for the configuration's version, never another one. What plugins before us made is kept."""
     if not conf.at_least("0.3.0"):
         return _dump(_document_0_2(conf, attached))
+    before: Mapping[str, Any] = conf.prev_result or {}
+    interfaces = list(before.get("interfaces") or [])
+    ours = len(interfaces) + 1  # the pod's end
     document: dict[str, Any] = {
         "cniVersion": conf.version,
-        "interfaces": _interfaces(conf, attached),
-        "ips": [_ip(conf, address) for address in attached.addresses],
-        "routes": [_default_route(address) for address in _first_of_each_family(attached).values()],
+        "interfaces": [*interfaces, *_interfaces(conf, attached)],
+        "ips": [*(before.get("ips") or []), *(_ip(conf, address, ours) for address in attached.addresses)],
+        "routes": [*(before.get("routes") or []), *map(_default_route, _first_of_each_family(attached).values())],
     }
-    if conf.dns or not conf.at_least("1.0.0"):
-        document["dns"] = dict(conf.dns)
+    dns = conf.dns or before.get("dns") or {}
+    if dns or not conf.at_least("1.0.0"):
+        document["dns"] = dict(dns)
     return _dump(document)
+
+
+def check_chained(conf: NetConf) -> None:
+    """Raise CniError 7 for a result of plugins before us that cannot be added to. CNI spec 1.1, section 3."""
+    before = conf.prev_result
+    if before is None:
+        return
+    if not conf.at_least("0.3.0"):
+        raise CniError(INVALID_CONFIG, f"version {conf.version} has no chains, but there is a prevResult")
+    fits = isinstance(before, dict) and all(isinstance(before.get(key) or [], list) for key in ("interfaces", "ips", "routes"))
+    if not fits or not isinstance(before.get("dns") or {}, dict):
+        raise CniError(INVALID_CONFIG, "prevResult must be an object with arrays interfaces, ips and routes, and an object dns")
 
 
 def error_document(version: str, err: CniError) -> bytes:
@@ -74,7 +91,7 @@ def _default_route(address: IPInterface) -> dict[str, str]:
 
 
 def _interfaces(conf: NetConf, attached: Attached) -> list[dict[str, Any]]:
-    """The host's end first, then the pod's: `ips[].interface` is 1."""
+    """The host's end first, then the pod's."""
     found: list[dict[str, Any]] = [
         {"name": attached.host_interface, "mac": attached.host_mac},
         {"name": attached.pod_interface, "mac": attached.pod_mac, "sandbox": attached.netns},
@@ -85,9 +102,9 @@ def _interfaces(conf: NetConf, attached: Attached) -> list[dict[str, Any]]:
     return found
 
 
-def _ip(conf: NetConf, address: IPInterface) -> dict[str, Any]:
+def _ip(conf: NetConf, address: IPInterface, interface: int) -> dict[str, Any]:
     version = {} if conf.at_least("1.0.0") else {"version": str(address.version)}
-    return {**version, "interface": 1, "address": str(address), "gateway": str(gateway_of(address.ip))}
+    return {**version, "interface": interface, "address": str(address), "gateway": str(gateway_of(address.ip))}
 
 
 def _dump(document: dict[str, Any]) -> bytes:
