@@ -169,7 +169,7 @@ def _agent_pid(lab: LabSpec, node: str) -> int:
 async def _write_pods(lab: LabSpec) -> None:
     store = await open_store([lab.etcd_endpoint], timeout_s=TIMEOUT_S)
     try:
-        for node, number in itertools.product((WITH_POLICY, WITHOUT_POLICY), range(PODS)):
+        for node, number in itertools.product((WITH_POLICY, WITHOUT_POLICY), range(PODS + 1)):
             await apply_pod(store, PodObject("default", _pod_name(node, number), {"app": "bench"}, node=node))
     finally:
         await store.close()
@@ -184,6 +184,8 @@ def _measured(lab: LabSpec, plugins: Sequence[Plugin], pairs: int, rounds: int, 
     gc.freeze()
     with _pods(lab) as netns:
         say(f"one at a time: {pairs} pairs of {len(plugins)} plugins")
+        for plugin, path in zip(plugins[-2:], netns[PODS:], strict=True):  # a node has pods: its policyd follows their namespace
+            _attach(lab, plugin, _targets(plugin, [path], PODS))
         _alternate(lab, plugins, netns[:1], pairs, samples, "one at a time")
         for size in BURSTS:
             say(f"bursts of {size}: {rounds} of {len(plugins)} plugins")
@@ -197,7 +199,7 @@ def _measured(lab: LabSpec, plugins: Sequence[Plugin], pairs: int, rounds: int, 
 
 @contextmanager
 def _pods(lab: LabSpec) -> Iterator[list[Path]]:
-    names = [lab.netns(f"bench-{number}") for number in range(PODS)]
+    names = [lab.netns(f"bench-{number}") for number in range(PODS + 2)]
     try:
         for name in names:
             namespaces.ensure_netns(name)
@@ -216,11 +218,7 @@ def _alternate(lab: LabSpec, plugins: Sequence[Plugin], netns: Sequence[Path], r
 
 
 def _pair(lab: LabSpec, plugin: Plugin, netns: Sequence[Path], samples: _Samples, what: str) -> None:
-    node = WITHOUT_POLICY if plugin.name.endswith("without policy") else WITH_POLICY
-    targets = [
-        Target.of(path, f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={_pod_name(node, number)}")
-        for number, path in enumerate(netns)
-    ]
+    node, targets = _node_of(plugin), _targets(plugin, netns)
     daemons = {} if plugin.name == REFERENCE else _daemons(lab, node)
     before, own_ms = {name: cpu_ms(pid) for name, pid in daemons.items()}, 0.0
     for command in ("ADD", "DEL"):
@@ -237,6 +235,16 @@ def _pair(lab: LabSpec, plugin: Plugin, netns: Sequence[Path], samples: _Samples
         samples.spend(plugin, what, name, ms / len(netns))
 
 
+def _node_of(plugin: Plugin) -> str:
+    return WITHOUT_POLICY if plugin.name.endswith("without policy") else WITH_POLICY
+
+
+def _targets(plugin: Plugin, netns: Sequence[Path], first: int = 0) -> list[Target]:
+    names = (_pod_name(_node_of(plugin), first + number) for number in range(len(netns)))
+    words = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME="
+    return [Target.of(path, words + name) for path, name in zip(netns, names, strict=True)]
+
+
 def _daemons(lab: LabSpec, node: str) -> dict[str, int]:
     names = {"agent": f"agent@{node}", "policyd": f"policyd@{node}", "ipamd": "ipamd", "etcd": "etcd"}
     found = {name: processes.read_one(lab, process) for name, process in names.items()}
@@ -251,13 +259,13 @@ def _in_node(lab: LabSpec, node: str, work: Callable[[], Answer]) -> Answer:
         os.close(fd)
 
 
+def _attach(lab: LabSpec, plugin: Plugin, targets: Sequence[Target]) -> None:
+    _in_node(lab, _node_of(plugin), lambda: burst(plugin, "ADD", targets))
+
+
 def _memory(lab: LabSpec, plugin: Plugin, netns: Sequence[Path]) -> Series:
     """Of the agent, with all pods attached."""
-    node = WITH_POLICY
-    targets = [
-        Target.of(path, f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={_pod_name(node, number)}")
-        for number, path in enumerate(netns)
-    ]
+    node, targets = _node_of(plugin), _targets(plugin, netns[:PODS])
     for start in range(0, PODS, 25):
         _in_node(lab, node, lambda start=start: burst(plugin, "ADD", targets[start : start + 25]))  # type: ignore[misc]
     resident = resident_mib(_agent_pid(lab, node))
