@@ -87,6 +87,24 @@ async def test_a_hundred_adds_at_once_and_then_a_hundred_dels(node: Node, batche
     assert not batches or max(node.ipamd.sizes) > 5
 
 
+async def test_refusals_of_a_batch_reach_their_own_calls_and_leave_nothing(node: Node) -> None:
+    await node.ipamd.stop()
+    node.ipamd.batches = True
+    await node.start_ipamd()
+    node.ipamd.free = node.ipamd.free[:5]
+    caller = Caller(node)
+    with pods(20) as names:
+        added = await asyncio.gather(*(caller.call("ADD", name) for name in names))
+        assert sorted(answer.json.get("code", 0) for answer in added) == [0] * 5 + [100] * 15
+        assert node.ipamd.sizes
+        assert len(node.interfaces()) == len(node.ipamd.held) == len(node.records) == 5
+        assert not node.intents
+        for name, answer in zip(names, added, strict=True):
+            assert ("eth0" in ip("-n", name, "link")) == (answer.status == 0)
+        await asyncio.gather(*(caller.call("DEL", name) for name in names))
+        assert node.is_clean()
+
+
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=[LONG, pytest.mark.timeout(3600)])])
 async def test_shims_killed_at_any_moment_of_add_leave_what_one_del_cleans(node: Node, count: int) -> None:
     dice = random.Random(5)  # noqa: S311 - the same moments every time
