@@ -10,10 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 
-from cni import wiring
+from cni import sysctls, wiring
 from cni.agent_parts import Parts
 from cni.repair import Observed, Repair, plan, subject
-from cni.wiring import FAMILIES
 from romana.errors import RomanaError, Unavailable
 from romana.names import ROUTE_PROTOCOL_AGENT
 from romana.netlink import events, ip, links, queries
@@ -76,8 +75,8 @@ class _Keeper:
 
 def _observe() -> Observed:
     with Connection() as here:
-        routes = [found for family in FAMILIES for found in queries.routes(here, ROUTE_PROTOCOL_AGENT, family)]
-        neighbours = [found for family in FAMILIES for found in queries.neighbours(here, family)]
+        routes = [found for family in sysctls.families() for found in queries.routes(here, ROUTE_PROTOCOL_AGENT, family)]
+        neighbours = [found for family in sysctls.families() for found in queries.neighbours(here, family)]
         return Observed(
             links={link.name: link for link in queries.links(here)},
             routes={(route.destination.network_address, route.interface) for route in routes},

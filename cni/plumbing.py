@@ -69,11 +69,11 @@ def see(host_interface: str, pod_interface: str, addresses: Sequence[IPAddress],
         return Seen(
             pod=pod,
             host=host,
-            addresses=tuple(found for family in wiring.FAMILIES for found in queries.addresses(there, family)),
-            routes=tuple(found for family in wiring.FAMILIES for found in queries.routes(there, family=family)),
+            addresses=tuple(found for family in sysctls.families() for found in queries.addresses(there, family)),
+            routes=tuple(found for family in sysctls.families() for found in queries.routes(there, family=family)),
             gateways={
-                family: queries.find_neighbour(there, gateway, pod.index) if pod else None
-                for family, gateway in wiring.GATEWAYS.items()
+                family: queries.find_neighbour(there, wiring.GATEWAYS[family], pod.index) if pod else None
+                for family in sysctls.families()
             },
             host_routes={ip: queries.find_route(here, ip) for ip in addresses},
             reverse_path_filter=sysctls.reverse_path_filter(host_interface),
@@ -105,7 +105,7 @@ class Uplink:
 
 def _uplink_mtu(node_addresses: Sequence[IPAddress]) -> int:
     with Connection() as here:
-        for family in wiring.FAMILIES:
+        for family in sysctls.families():
             holders = [index for index, address in queries.addresses(here, family) if address.ip in node_addresses]
             outside = [index for index in holders if index != wiring.LOOPBACK_INDEX]  # routed fabrics keep it on loopback
             defaults = (route.interface for route in queries.routes(here, family=family) if not route.destination.prefixlen)
@@ -123,7 +123,7 @@ def delete_rules(host: Link, netns_fd: int) -> None:
             pod = queries.find_link(there, index=host.peer_index)
             if pod is None or not wiring.is_pair(host, pod):
                 return  # the descriptor is of another namespace
-            for family in wiring.FAMILIES:
+            for family in sysctls.families():
                 _delete_rules(there, pod.index, family)
     except RomanaError as err:
         log.warning("rules of the pod stay", extra={"interface": host.name, "error": str(err)})

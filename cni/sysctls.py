@@ -8,12 +8,18 @@ from pathlib import Path
 
 from cni.errors import PLUMBING_FAILED, CniError
 from romana.names import HOST_INTERFACE_PREFIX
+from romana.netlink.wire import AF_INET, AF_INET6
 
-__all__ = ["IPV4", "IPV6", "forward_ipv4", "forward_ipv6", "prepare_ipv6", "protect_host_end", "reverse_path_filter"]
+__all__ = ["IPV4", "IPV6", "families", "forward_ipv4", "forward_ipv6", "prepare_ipv6", "protect_host_end", "reverse_path_filter"]
 
 IPV4 = Path("/proc/sys/net/ipv4")
 IPV6 = Path("/proc/sys/net/ipv6")
 """Absent where the kernel has no IPv6."""
+
+
+def families() -> tuple[int, ...]:
+    """What this kernel speaks: AF_INET, and AF_INET6 unless that was switched off at boot (ipv6.disable)."""
+    return (AF_INET, AF_INET6) if IPV6.exists() else (AF_INET,)
 
 
 def protect_host_end(interface: str) -> None:
