@@ -92,8 +92,8 @@ class AgentConfig(_Section):
     pod_wait_s: Seconds = 10.0
     """How long an ADD waits for the Pod object that the runtime named."""
     status_strict: bool = False
-    """STATUS to the letter of CNI's specification: it fails for whatever would fail an ADD. A runtime then calls the node NotReady,
-    and healthy pods are evicted from it."""
+    """STATUS to the letter of CNI's specification: it fails for whatever would fail an ADD. A runtime then calls the node
+    NotReady, and healthy pods are evicted from it."""
     stale_after_s: Seconds = 60.0
     """An attachment whose interface is gone, without a DEL, is released when it is seen so twice, this far apart."""
 
