@@ -13,10 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from cni.agent_add import add
 from cni.agent_check import check
 from cni.agent_del import delete
+from cni.agent_gc import collect
 from cni.agent_locks import Abort
 from cni.agent_parts import Parts
-from cni.errors import INTERNAL, CniError
+from cni.agent_status import status
+from cni.errors import EXHAUSTED, INTERNAL, CniError
 from cni.netconf import stated_version
+from cni.node_request import NODE_COMMANDS, NodeRequest
 from cni.plumbing import as_cni_error
 from cni.request import Request
 from cni.result import error_document, result_document
@@ -40,11 +43,15 @@ class Agent:
         began = time.monotonic()
         fields: dict[str, object] = {"command": environ.get("CNI_COMMAND", ""), "container": environ.get("CNI_CONTAINERID", "")}
         try:
+            if environ.get("CNI_COMMAND") in NODE_COMMANDS:
+                return 0, await self._do_node(NodeRequest.parse(environ, stdin), fields, began)
             request = Request.parse(environ, stdin)
             fields.update(conf=request.conf.name, ifname=request.attachment.ifname, pod=_pod_name(request))
             stdout, more = await self._do(request, netns_fd, abort)
         except RomanaError as err:
             failed = as_cni_error(err)
+            if failed.code == EXHAUSTED:
+                self._parts.exhausted.note(failed.msg)
             fields.update(code=failed.code, error=failed.msg, ms=_ms(began))
             log.warning("cni call failed", extra=fields)
             return 1, error_document(stated_version(stdin), failed)
@@ -63,13 +70,24 @@ class Agent:
             async with self._parts.locks.hold(request.attachment):
                 await check(self._parts, request, netns_fd)
             return b"", {}
-        async with self._parts.locks.deleting(request.attachment, request.started_ns, time.monotonic_ns()):
-            return b"", await delete(self._parts, request.attachment, netns_fd)
+        now_ns = time.monotonic_ns()
+        async with self._parts.locks.deleting(request.attachment, request.started_ns, now_ns):
+            return b"", await delete(self._parts, request.attachment, netns_fd, request.started_ns or now_ns)
+
+    async def _do_node(self, request: NodeRequest, fields: dict[str, object], began: float) -> bytes:
+        fields.update(conf=request.conf.name)
+        if request.command == "STATUS":  # every few seconds: not worth a line
+            await status(self._parts)
+            return b""
+        fields.update(await collect(self._parts, request), ms=_ms(began))
+        log.info("cni call done", extra=fields)
+        return b""
 
     async def _add(self, request: Request, netns_fd: int | None, abort: Abort) -> tuple[bytes, Mapping[str, object]]:
         await self._ready()
         async with self._parts.locks.adding(request.attachment, request.started_ns, abort):
             attached = await add(self._parts, request, netns_fd, abort)
+        self._parts.exhausted.clear()
         addresses = [str(address.ip) for address in attached.addresses]
         return result_document(request.conf, attached), {"addresses": addresses, "interface": attached.host_interface}
 

@@ -17,7 +17,7 @@ REPLAY_S = 2.0
 """How often pending releases are tried; they are rare, and a file listing is cheap."""
 
 
-async def delete(parts: Parts, attachment: AttachmentId, netns_fd: int | None) -> dict[str, str]:
+async def delete(parts: Parts, attachment: AttachmentId, netns_fd: int | None, started_ns: int) -> dict[str, str]:
     """Leave nothing of the attachment; returns what was done, for the log. The caller holds the attachment.
 
     Needs no namespace, no earlier result and no ipamd: the host's end is named by the attachment, and takes its peer, routes and
@@ -25,11 +25,12 @@ async def delete(parts: Parts, attachment: AttachmentId, netns_fd: int | None) -
     address is in use no more when it is given back.
     """
     names = parts.names(attachment)
-    found = await parts.remove(attachment, netns_fd)
+    found = await parts.remove(attachment, netns_fd, started_ns)
     if found is HostEnd.FOREIGN:
         log.warning("interface is not ours, left alone", extra={"interface": names.host_interface})
     address = await parts.release_or_remember(attachment)
-    await parts.blocking(parts.memory.settle, attachment)
+    if parts.memory.is_intended(attachment):
+        await parts.blocking(parts.memory.settle, attachment)
     return {"interface": found.value, "address": address}
 
 
@@ -37,9 +38,9 @@ async def replay_pending(parts: Parts) -> None:
     """For ever: give ipamd the releases that it missed, those of ADDs that an agent died of too."""
     while True:
         await settle_intents(parts)
-        for attachment in await parts.blocking(parts.pending.all):
+        for attachment in parts.pending.all():
             async with parts.locks.hold(attachment):
-                if not await parts.blocking(parts.pending.has, attachment):
+                if not parts.pending.has(attachment):
                     continue
                 try:
                     await parts.release(attachment)

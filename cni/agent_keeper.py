@@ -9,16 +9,14 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from ipaddress import IPv4Address
 
-from cni import wiring
+from cni import sysctls, wiring
 from cni.agent_parts import Parts
-from cni.repair import Observed, Record, Repair, plan, subject, vanished
+from cni.repair import Observed, Repair, plan, subject
 from romana.errors import RomanaError, Unavailable
 from romana.names import ROUTE_PROTOCOL_AGENT
-from romana.netlink import events, queries
+from romana.netlink import events, ip, links, queries
 from romana.netlink.connection import Connection, NetlinkError
-from romana.netlink.ip import PERMANENT
 from romana.reconcile import Pace, Source, run
 
 __all__ = ["keep"]
@@ -27,7 +25,10 @@ log = logging.getLogger(__name__)
 
 RESYNC_S = 60.0
 """Events tell of every loss; this is for those that were lost themselves."""
-GROUPS = events.LINK | events.NEIGH | events.IPV4_ROUTE
+GATHER_S = 0.02
+"""An ADD alone makes a dozen events; a loss is repaired as well a moment later."""
+KINDS = (links.RTM_NEWLINK, ip.RTM_DELROUTE, ip.RTM_NEWNEIGH, ip.RTM_DELNEIGH)
+GROUPS = events.LINK | events.NEIGH | events.IPV4_ROUTE | events.IPV6_ROUTE
 
 
 async def keep(parts: Parts) -> None:
@@ -43,7 +44,7 @@ class _Keeper:
     async def changes(self) -> AsyncIterator[None]:
         """Yields once it is subscribed, then when something of a finished attachment may be lost."""
         knows = self._parts.memory.knows
-        async with aclosing(events.watch(GROUPS)) as batches:
+        async with aclosing(events.watch(GROUPS, KINDS, GATHER_S)) as batches:
             async for batch in batches:
                 if batch is None or any(knows(subject(event)) for event in batch):
                     yield
@@ -52,8 +53,6 @@ class _Keeper:
         """One pass; raises when something could not be put back yet."""
         records = self._parts.memory.records()  # before the kernel is read: each of these had its interface
         observed = await self._parts.blocking(_observe)
-        for record in vanished(records, observed):
-            await self._forget(record)
         repairs = plan(records, observed)
         failures = [failure for repair in repairs if (failure := await self._repair(repair))]
         if failures:
@@ -73,22 +72,15 @@ class _Keeper:
                     return f"{record.attachment}: {err}"
         return ""
 
-    async def _forget(self, record: Record) -> None:
-        if self._parts.locks.is_held(record.attachment):
-            return
-        async with self._parts.locks.hold(record.attachment):
-            if self._parts.memory.record(record.attachment) is record:
-                await self._parts.blocking(self._parts.memory.forget, record.attachment)
-
 
 def _observe() -> Observed:
     with Connection() as here:
-        routes = queries.routes(here, protocol=ROUTE_PROTOCOL_AGENT)
-        neighbours = queries.neighbours(here)
+        routes = [found for family in sysctls.families() for found in queries.routes(here, ROUTE_PROTOCOL_AGENT, family)]
+        neighbours = [found for family in sysctls.families() for found in queries.neighbours(here, family)]
         return Observed(
             links={link.name: link for link in queries.links(here)},
             routes={(route.destination.network_address, route.interface) for route in routes},
-            neighbours={(found.ip, found.interface, found.mac) for found in neighbours if found.state & PERMANENT},
+            neighbours={(found.ip, found.interface, found.mac) for found in neighbours if found.state & ip.PERMANENT},
         )
 
 
@@ -100,7 +92,7 @@ def _apply(repair: Repair) -> None:
         log.warning("what was missing is put back", extra={"attachment": str(repair.record.attachment), "done": added})
 
 
-def _add_route(here: Connection, address: IPv4Address, repair: Repair) -> bool:
+def _add_route(here: Connection, address: ip.IPAddress, repair: Repair) -> bool:
     """False when a route of somebody else's stands there, which stays."""
     try:
         here.run(wiring.host_route(address, repair.index))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from cni.errors import TRY_AGAIN, CniError
 from cni.request import AttachmentId
@@ -18,10 +18,16 @@ class Abort:
 
     def __init__(self) -> None:
         self._reason = ""
+        self._is_set = asyncio.Event()
 
     def set(self, reason: str) -> None:
         """Stop the ADD at its next step; the first reason counts."""
         self._reason = self._reason or reason
+        self._is_set.set()
+
+    async def wait(self) -> None:
+        """Return when it is set."""
+        await self._is_set.wait()
 
     def check(self) -> None:
         """Raise CniError 11 when it was set."""
@@ -32,10 +38,11 @@ class Abort:
 class Locks:
     """The attachments that are being worked on, and those that were deleted lately."""
 
-    def __init__(self) -> None:
+    def __init__(self, deleted: Mapping[AttachmentId, int] | None = None) -> None:
+        """`deleted`: when the last DELs started, in ns, as an agent before this one has heard of them."""
         self._locks: dict[AttachmentId, tuple[asyncio.Lock, int]] = {}
         self._adds: dict[AttachmentId, dict[Abort, int]] = {}
-        self._deleted: dict[AttachmentId, int] = {}
+        self._deleted: dict[AttachmentId, int] = dict(deleted or {})
 
     def is_held(self, attachment: AttachmentId) -> bool:
         """True while somebody works on this attachment, or waits to."""

@@ -1,4 +1,4 @@
-"""What outlives the agent of ADDs that run and of those that are finished. Blocking; the files: cni/agent_files.py.
+"""What outlives the agent of ADDs that run and of those that are finished. Blocking; the file: cni/agent_journal.py.
 
     ADD: intend ─→ Allocate ─→ plumb ─→ finish ─→ answer         DEL: forget ─→ unplumb ─→ Release ─→ settle
                       └── fails: undo ─→ settle
@@ -7,15 +7,14 @@ An intent that nobody works on is of an ADD that was never answered: its address
 of an ADD that was: its host routes and neighbours are kept (cni/agent_keeper.py).
 """
 
-import contextlib
 import logging
-from collections.abc import Iterator
-from ipaddress import IPv4Address
-from pathlib import Path
+import math
+import time
 
-from cni.agent_files import AttachmentFiles, Document
+from cni.agent_journal import Document, Journal
 from cni.repair import Record
 from cni.request import AttachmentId
+from romana.netlink.ip import IPAddress
 
 __all__ = ["Memory"]
 
@@ -23,49 +22,51 @@ log = logging.getLogger(__name__)
 
 
 class Memory:
-    """The folders `<state dir>/intents` and `<state dir>/attachments`. A full disk stops no pod: it is logged."""
+    """Intents and records."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._intents = AttachmentFiles(state_dir / "intents")
-        self._files = AttachmentFiles(state_dir / "attachments")
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
         self._records: dict[AttachmentId, Record] = {}
-        self._known: dict[str | IPv4Address, AttachmentId] = {}
-        for attachment, document in self._files.all().items():
+        self._known: dict[str | IPAddress, AttachmentId] = {}
+        self._since: dict[AttachmentId, float] = {}
+        for attachment, document in journal.finished().items():
             self._load(attachment, document)
 
     def intend(self, attachment: AttachmentId) -> bool:
         """An ADD is about to ask for an address; False when an earlier one is not settled."""
-        is_first = not self._intents.has(attachment)
-        with _tolerant(attachment):
-            self._intents.write(attachment)
+        is_first = not self._journal.is_intended(attachment)
+        self._journal.append("intend", attachment)
         return is_first
 
     def settle(self, attachment: AttachmentId) -> None:
         """The ADD is finished, or undone."""
-        with _tolerant(attachment):
-            self._intents.remove(attachment)
+        if self._journal.is_intended(attachment):
+            self._journal.append("settle", attachment)
 
     def is_intended(self, attachment: AttachmentId) -> bool:
-        """True until it is settled."""
-        return self._intents.has(attachment)
+        """True until it is settled. Does not block."""
+        return self._journal.is_intended(attachment)
 
     def intents(self) -> list[AttachmentId]:
         """ADDs that run, or that an agent died of."""
-        return list(self._intents.all())
+        return self._journal.intended()
 
     def finish(self, record: Record) -> None:
-        """An attachment is complete: keep what it needs on the node from now on."""
-        with _tolerant(record.attachment):
-            self._files.write(record.attachment, record.document())
+        """An attachment is complete, and its ADD settled: keep what it needs on the node from now on."""
+        self._journal.append("finish", record.attachment, record.document())
         self._unknow(record.attachment)
         self._know(record)
-        self.settle(record.attachment)
+        self._since[record.attachment] = time.monotonic()
+
+    def age_s(self, attachment: AttachmentId, now_s: float) -> float:
+        """How long ago its ADD finished, by the monotonic clock; infinite for what this process did not finish."""
+        return now_s - self._since.get(attachment, -math.inf)
 
     def forget(self, attachment: AttachmentId) -> None:
         """An attachment is about to go, or is gone."""
         self._unknow(attachment)
-        with _tolerant(attachment):
-            self._files.remove(attachment)
+        if self._journal.is_finished(attachment):
+            self._journal.append("forget", attachment)
 
     def record(self, attachment: AttachmentId) -> Record | None:
         """What is kept of an attachment."""
@@ -75,7 +76,7 @@ class Memory:
         """All that is kept."""
         return tuple(self._records.values())
 
-    def knows(self, name: str | IPv4Address | None) -> bool:
+    def knows(self, name: str | IPAddress | None) -> bool:
         """True for a host interface or an address of a finished attachment."""
         return name in self._known
 
@@ -90,17 +91,8 @@ class Memory:
         self._known.update(dict.fromkeys(record.names(), record.attachment))
 
     def _unknow(self, attachment: AttachmentId) -> None:
+        self._since.pop(attachment, None)
         record = self._records.pop(attachment, None)
         for name in record.names() if record else ():
             if self._known.get(name) == attachment:  # its address may be another's by now
                 del self._known[name]
-
-
-@contextlib.contextmanager
-def _tolerant(attachment: AttachmentId) -> Iterator[None]:
-    try:
-        yield
-    except OSError as err:
-        log.warning(
-            "what is remembered of an attachment is not up to date", extra={"attachment": str(attachment), "error": str(err)}
-        )

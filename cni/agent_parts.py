@@ -2,22 +2,28 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
-from cni import plumbing, wiring
+from cni import wiring
 from cni.agent_ipam import Ipam
 from cni.agent_locks import Locks
 from cni.agent_memory import Memory
 from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
+from cni.agent_tombstones import Tombstones
+from cni.plumbing import Uplink
+from cni.reaper import Reaper
 from cni.request import AttachmentId
 from cni.wiring import HostEnd
 from romana.config import AgentConfig
 from romana.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from romana.names import host_interface
+from romana.netlink.pool import Pool
 
 __all__ = ["Names", "Parts"]
 
@@ -38,6 +44,22 @@ class Names:
     alias: str
 
 
+@dataclass(slots=True)
+class Shortage:
+    """Whether the last ADD found no address, and when that was, by the monotonic clock."""
+
+    at: float = -math.inf
+    reason: str = ""
+
+    def note(self, reason: str) -> None:
+        """An ADD found none."""
+        self.at, self.reason = time.monotonic(), reason
+
+    def clear(self) -> None:
+        """An ADD found one."""
+        self.at = -math.inf
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Made once, when the agent starts."""
@@ -48,8 +70,13 @@ class Parts:
     policy: Policy
     pending: PendingReleases
     locks: Locks
+    tombstones: Tombstones
     memory: Memory
+    pool: Pool
+    reaper: Reaper
+    uplink: Uplink
     threads: Executor
+    exhausted: Shortage = field(default_factory=Shortage)
     """For everything that blocks: the kernel, the disk."""
 
     def names(self, attachment: AttachmentId) -> Names:
@@ -61,18 +88,20 @@ class Parts:
         """What `work` returns, called on a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: work(*args, **kwargs))
 
-    async def remove(self, attachment: AttachmentId, netns_fd: int | None = None) -> HostEnd:
+    async def remove(self, attachment: AttachmentId, netns_fd: int | None = None, deleted_ns: int = 0) -> HostEnd:
         """Take the attachment out of the kernel, and no longer keep it; tells what stood at the host's end.
 
-        With the pod's namespace its rules go too.
+        With the pod's namespace its rules go too. `deleted_ns`: a DEL asks for it, which started then.
         """
-        names = self.names(attachment)
+        names, record = self.names(attachment), self.memory.record(attachment)
 
-        def work() -> HostEnd:
+        def prepare() -> None:
+            if deleted_ns:
+                self.tombstones.add(attachment, deleted_ns)
             self.memory.forget(attachment)
-            return plumbing.unplumb(names.host_interface, names.alias, netns_fd)
 
-        return await self.blocking(work)
+        rules_in = None if record and not record.has_rules else netns_fd
+        return await self.reaper.remove(names.host_interface, names.alias, rules_in, prepare)
 
     async def release_or_remember(self, attachment: AttachmentId) -> str:
         """Have the address back at ipamd now, or, durably, later; tells which."""
@@ -92,5 +121,5 @@ class Parts:
             log.warning("release was refused", extra={"attachment": str(attachment), "error": str(err)})
         except Conflict as err:
             raise Unavailable(str(err)) from err
-        if await self.blocking(self.pending.has, attachment):
+        if self.pending.has(attachment):
             await self.blocking(self.pending.remove, attachment)

@@ -14,9 +14,11 @@ class PendingReleases:
 
     def __init__(self, state_dir: Path) -> None:
         self._files = AttachmentFiles(state_dir / "pending", durable=True)
+        self._waiting = dict.fromkeys(self._files.all())
 
     def add(self, attachment: AttachmentId) -> None:
         """Remember a release, durably; raises Unavailable."""
+        self._waiting[attachment] = None
         try:
             self._files.write(attachment)
         except OSError as err:
@@ -24,13 +26,14 @@ class PendingReleases:
             raise Unavailable(f"cannot remember the release of {attachment} in {file}: {err.strerror}") from err
 
     def has(self, attachment: AttachmentId) -> bool:
-        """True when a release of this attachment waits."""
-        return self._files.has(attachment)
+        """True when a release of this attachment waits. Does not block."""
+        return attachment in self._waiting
 
     def remove(self, attachment: AttachmentId) -> None:
         """Forget a release that ipamd has taken."""
         self._files.remove(attachment)
+        self._waiting.pop(attachment, None)
 
     def all(self) -> list[AttachmentId]:
-        """Every release that waits, in the order of their names."""
-        return list(self._files.all())
+        """Every release that waits, the oldest first. Does not block."""
+        return list(self._waiting)

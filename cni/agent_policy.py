@@ -3,7 +3,11 @@
 Only the daemon of the same node is asked, so a pod that the policy daemons of other nodes do not know yet holds up nobody.
 """
 
+import logging
+
 from cni.request import AttachmentId
+from romana.config import PolicyConfig
+from romana.errors import Unavailable
 from romana.rpc.client import Client
 from romana.v1.policy_pb2 import AwaitRequest, AwaitResponse
 from romana.v1.policy_pb2_grpc import EnforcementStub
@@ -11,24 +15,44 @@ from romana.v1.store_pb2 import AttachmentKey
 
 __all__ = ["Policy"]
 
+log = logging.getLogger(__name__)
+
 
 class Policy:
-    """policyd of this node; with `required` False nobody is asked."""
+    """policyd of this node, or nobody where policy is not required."""
 
-    def __init__(self, client: Client, node: str, *, wait_s: float, required: bool) -> None:
+    def __init__(self, client: Client, node: str, settings: PolicyConfig) -> None:
         self._client = client
         self._node = node
-        self._wait_s = wait_s
-        self._required = required
+        self._settings = settings
+
+    @property
+    def socket(self) -> str:
+        """Where policyd answers."""
+        return self._settings.socket
+
+    @property
+    def is_required(self) -> bool:
+        """Whether ADD waits at all."""
+        return self._settings.required
 
     async def in_force(self, attachment: AttachmentId, revision: int) -> None:
-        """Return as soon as it is, for the attachment of this etcd revision; raises Unavailable when that takes too long."""
-        if not self._required:
+        """Return as soon as it is, for the attachment of this etcd revision; raises Unavailable when that takes too long.
+
+        Where `policy.proceed` is set it returns then too, and says so in the log.
+        """
+        if not self.is_required:
             return
         key = AttachmentKey(node=self._node, conf=attachment.conf, container_id=attachment.container_id, ifname=attachment.ifname)
         request = AwaitRequest(attachment=key, revision=revision)
 
         async def ask() -> AwaitResponse:
-            return await self._client.call(lambda channel, s: EnforcementStub(channel).Await(request, timeout=s), self._wait_s)
+            wait_s = self._settings.wait_s
+            return await self._client.call(lambda channel, s: EnforcementStub(channel).Await(request, timeout=s), wait_s)
 
-        await ask()
+        try:
+            await ask()
+        except Unavailable as err:
+            if not self._settings.proceed:
+                raise
+            log.warning("goes on without policy in force", extra={"attachment": str(attachment), "error": str(err)})

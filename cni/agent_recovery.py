@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 async def settle_intents(parts: Parts) -> None:
     """Settle every intent that nobody works on; what fails is tried with the next call."""
-    for attachment in await parts.blocking(parts.memory.intents):
+    for attachment in parts.memory.intents():
         if parts.locks.is_held(attachment):
             continue  # an ADD or a DEL, which settles it
         async with parts.locks.hold(attachment):
-            if await parts.blocking(parts.memory.is_intended, attachment):
+            if parts.memory.is_intended(attachment):
                 await _settle(parts, attachment)
 
 

@@ -89,13 +89,18 @@ class AgentServer:
             connection.close()
 
     async def _answered(self, connection: socket.socket, received: _Received, descriptors: list[int]) -> tuple[int, bytes]:
-        abort = Abort()
-        watch = asyncio.create_task(_watch_hangup(connection, abort))
+        loop, abort = asyncio.get_running_loop(), Abort()
+
+        def hang_up() -> None:
+            """The shim was killed: it sends nothing more, so whatever can be read is the end."""
+            loop.remove_reader(connection)
+            abort.set("its caller went away")
+
+        loop.add_reader(connection, hang_up)
         try:
             return await self._answer(received.environ, received.stdin, descriptors[0] if descriptors else None, abort)
         finally:
-            watch.cancel()
-            await asyncio.wait({watch})
+            loop.remove_reader(connection)
 
 
 async def _receive(connection: socket.socket, descriptors: list[int]) -> _Received:
@@ -109,10 +114,14 @@ async def _receive(connection: socket.socket, descriptors: list[int]) -> _Receiv
 
 
 async def _receive_first(connection: socket.socket, descriptors: list[int]) -> bytes:
-    await _readable(connection)
-    data, found, _, _ = socket.recv_fds(connection, CHUNK_BYTES, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
-    descriptors.extend(found)
-    return data
+    while True:
+        try:
+            data, found, _, _ = socket.recv_fds(connection, CHUNK_BYTES, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
+        except BlockingIOError:
+            await _readable(connection)
+            continue
+        descriptors.extend(found)
+        return data
 
 
 async def _receive_up_to(connection: socket.socket, already: bytes, size: int) -> bytes:
@@ -123,12 +132,6 @@ async def _receive_up_to(connection: socket.socket, already: bytes, size: int) -
             raise Unavailable("the caller closed the connection before its request was complete")
         blob += part
     return bytes(blob)
-
-
-async def _watch_hangup(connection: socket.socket, abort: Abort) -> None:
-    """Give the call up when the shim was killed: it sends nothing more, so whatever can be read is the end."""
-    await _readable(connection)
-    abort.set("its caller went away")
 
 
 async def _readable(connection: socket.socket) -> None:

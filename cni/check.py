@@ -5,15 +5,16 @@ Only what we made is looked at: addresses, routes and interfaces of later plugin
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from cni.errors import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniError
 from cni.request import Request
-from cni.wiring import GATEWAY
+from cni.wiring import GATEWAYS, gateway_of
 from romana.names import GATEWAY_MAC
-from romana.netlink.ip import PERMANENT, Neighbour, Route
+from romana.netlink.ip import PERMANENT, IPAddress, IPInterface, IPNetwork, Neighbour, Route, family_of
 from romana.netlink.links import Link
+from romana.netlink.wire import AF_INET
 
 __all__ = ["Promised", "Seen", "differences"]
 
@@ -28,10 +29,10 @@ class Promised:
     mac: str
     mtu_bytes: int
     """0: the result does not say, because its version is below 1.1.0."""
-    addresses: tuple[IPv4Interface, ...]
+    addresses: tuple[IPInterface, ...]
     """Those with our gateway; a later plugin may have added others."""
-    routes: tuple[tuple[IPv4Network, str], ...]
-    """Destination and gateway (or an empty string) of every IPv4 route, later plugins' too: the specification asks for them."""
+    routes: tuple[tuple[IPNetwork, str], ...]
+    """Destination and gateway (or an empty string) of every route, later plugins' too: the specification asks for them."""
 
     @classmethod
     def parse(cls, request: Request) -> "Promised":
@@ -51,7 +52,8 @@ class Promised:
         interfaces = list(result.get("interfaces") or [])
         ours = [number for number, found in enumerate(interfaces) if found["name"] == ifname and found.get("sandbox")]
         pod = interfaces[ours[0]] if ours else {}
-        mine = [ip for ip in result.get("ips") or [] if ip.get("interface") in ours and ip.get("gateway") == str(GATEWAY)]
+        on_ours = [ip for ip in result.get("ips") or [] if ip.get("interface") in ours]
+        gateways = {str(gateway) for gateway in GATEWAYS.values()}
         routes = [(ip_network(route["dst"]), route.get("gw") or "") for route in result.get("routes") or []]
         return cls(
             ifname=ifname,
@@ -59,8 +61,8 @@ class Promised:
             sandbox=pod.get("sandbox", ""),
             mac=pod.get("mac", "").lower(),
             mtu_bytes=int(pod.get("mtu") or 0),
-            addresses=tuple(ip for ip in (ip_interface(ip["address"]) for ip in mine) if isinstance(ip, IPv4Interface)),
-            routes=tuple((dst, gw) for dst, gw in routes if isinstance(dst, IPv4Network)),
+            addresses=tuple(ip_interface(ip["address"]) for ip in on_ours if ip.get("gateway") in gateways),
+            routes=tuple(routes),
         )
 
 
@@ -70,17 +72,17 @@ class Seen:
 
     pod: Link | None
     host: Link | None
-    addresses: tuple[tuple[int, IPv4Interface], ...]
-    """In the pod, with the index of their interface."""
+    addresses: tuple[tuple[int, IPInterface], ...]
+    """In the pod, with the index of their interface; of the families that were promised."""
     routes: tuple[Route, ...]
-    """In the pod."""
-    gateway: Neighbour | None
-    """In the pod."""
-    host_routes: Mapping[IPv4Address, Route | None]
+    """In the pod; of both families."""
+    gateways: Mapping[int, Neighbour | None]
+    """In the pod, by family."""
+    host_routes: Mapping[IPAddress, Route | None]
     """What decides on the node for packets to each address."""
     reverse_path_filter: str
     """Of the host's end: 1 is strict; empty when there is none."""
-    host_neighbours: Mapping[IPv4Address, Neighbour | None]
+    host_neighbours: Mapping[IPAddress, Neighbour | None]
 
 
 def differences(promised: Promised, host_interface: str, seen: Seen) -> list[str]:
@@ -123,10 +125,12 @@ def _way_out_differences(promised: Promised, pod: Link, seen: Seen) -> Iterator[
     for destination, gateway in promised.routes:
         if not any(_is_route(route, destination, gateway) for route in seen.routes):
             yield f"route {destination} via {gateway or pod.name} is missing in the pod"
-    if not any(route.destination == IPv4Network(GATEWAY) and route.interface == pod.index for route in seen.routes):
-        yield f"route {GATEWAY}/32 on {pod.name} is missing in the pod"
-    if not _is_permanent(seen.gateway, GATEWAY_MAC):
-        yield f"permanent neighbour {GATEWAY} at {GATEWAY_MAC} is missing in the pod"
+    for hop in {gateway_of(address.ip): None for address in promised.addresses}:
+        on_link = any(route.destination == ip_network(hop) and route.interface == pod.index for route in seen.routes)
+        if family_of(hop) == AF_INET and not on_link:
+            yield f"route {hop}/32 on {pod.name} is missing in the pod"
+        if not _is_permanent(seen.gateways.get(family_of(hop)), GATEWAY_MAC):
+            yield f"permanent neighbour {hop} at {GATEWAY_MAC} is missing in the pod"
 
 
 def _host_differences(name: str, seen: Seen) -> Iterator[str]:
@@ -146,19 +150,19 @@ def _host_differences(name: str, seen: Seen) -> Iterator[str]:
         yield f"host interface {name} is not the other end of {seen.pod.name}"
 
 
-def _path_differences(ip: IPv4Address, name: str, seen: Seen) -> Iterator[str]:
+def _path_differences(ip: IPAddress, name: str, seen: Seen) -> Iterator[str]:
     if seen.host is None:
         return  # route and neighbour went with it
     route = seen.host_routes.get(ip)
-    if route is None or route.destination != IPv4Network(ip):
-        yield f"host route {ip}/32 is missing"
+    if route is None or route.destination != ip_network(ip):
+        yield f"host route {ip_network(ip)} is missing"
     elif route.interface != seen.host.index:
-        yield f"host route {ip}/32 is on another interface than {name} (index {route.interface})"
+        yield f"host route {ip_network(ip)} is on another interface than {name} (index {route.interface})"
     if not _is_permanent(seen.host_neighbours.get(ip), seen.pod.mac if seen.pod else None):
         yield f"permanent neighbour {ip} is missing on {name}"
 
 
-def _is_route(route: Route, destination: IPv4Network, gateway: str) -> bool:
+def _is_route(route: Route, destination: IPNetwork, gateway: str) -> bool:
     return route.destination == destination and (not gateway or str(route.gateway) == gateway)
 
 

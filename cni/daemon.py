@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import sys
@@ -13,6 +14,7 @@ from cni import plumbing
 from cni.agent import Agent
 from cni.agent_del import replay_pending
 from cni.agent_ipam import Ipam
+from cni.agent_journal import Journal
 from cni.agent_keeper import keep
 from cni.agent_ledger import Ledger
 from cni.agent_locks import Locks
@@ -22,17 +24,22 @@ from cni.agent_pending import PendingReleases
 from cni.agent_policy import Policy
 from cni.agent_reassert import Reassertion
 from cni.agent_server import AgentServer
+from cni.agent_stale import release_stale
+from cni.agent_tombstones import Tombstones
 from cni.errors import CniError
+from cni.plumbing import Uplink
+from cni.reaper import Reaper
 from romana import logs
 from romana.config import Config, load, node_name, read_boot_id
 from romana.errors import ConfigError
+from romana.netlink.pool import Pool
 from romana.rpc.client import Client
 
 __all__ = ["main", "run"]
 
 log = logging.getLogger(__name__)
 
-THREADS = 8
+THREADS = 4
 """Creating a veth pair holds the kernel's lock, so more threads would only wait for each other."""
 
 STOP_S = 20.0
@@ -61,23 +68,29 @@ async def run(config: Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     plumbing.prepare_node()
-    with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads:
-        async with Client(config.ipam.endpoints) as ipamd, Client([f"unix:{config.policy.socket}"]) as policyd:
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads, Pool() as pool:
+        ipamd, policyd = Client(config.ipam.endpoints), Client([f"unix:{config.policy.socket}"])
+        async with ipamd, policyd, Reaper(pool) as reaper:
             ledger = Ledger(Path(config.agent.state_dir))
-            parts = _parts(config, ipamd, policyd, threads, ledger)
+            parts = _parts(config, ipamd, policyd, threads, reaper, ledger)
             await _serve(config, parts, Reassertion(parts, ipamd, ledger, read_boot_id()), stopping)
 
 
-def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, ledger: Ledger) -> Parts:
-    node = node_name(config)
+def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, reaper: Reaper, ledger: Ledger) -> Parts:
+    node, boot_id, state_dir = node_name(config), read_boot_id(), Path(config.agent.state_dir)
+    tombstones = Tombstones(state_dir, boot_id)
     return Parts(
         node=node,
         config=config.agent,
-        ipam=Ipam(ipamd, node, read_boot_id(), ledger),
-        policy=Policy(policyd, node, wait_s=config.policy.wait_s, required=config.policy.required),
-        pending=PendingReleases(Path(config.agent.state_dir)),
-        locks=Locks(),
-        memory=Memory(Path(config.agent.state_dir)),
+        ipam=Ipam(ipamd, node, boot_id, ledger),
+        policy=Policy(policyd, node, settings=config.policy),
+        pending=PendingReleases(state_dir),
+        locks=Locks(tombstones.all()),
+        tombstones=tombstones,
+        memory=Memory(Journal(state_dir)),
+        pool=reaper.pool,
+        reaper=reaper,
+        uplink=Uplink(),
         threads=threads,
     )
 
@@ -85,7 +98,9 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, le
 async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stopping: asyncio.Event) -> None:
     server = AgentServer(Path(config.agent.socket), Agent(parts, reassertion.ready).answer)
     await server.start()
-    working = [asyncio.create_task(work) for work in (reassertion.run(), replay_pending(parts), keep(parts))]
+    background = (reassertion.run(), replay_pending(parts), keep(parts), release_stale(parts))
+    working = [asyncio.create_task(work) for work in background]
+    gc.freeze()  # what is there now stays: no collection need look at it again (docs.python.org, gc)
     log.info("agent serves", extra={"node": parts.node, "socket": config.agent.socket})
     stopped = asyncio.create_task(stopping.wait())
     await asyncio.wait({stopped, *working}, return_when=asyncio.FIRST_COMPLETED)
@@ -96,6 +111,7 @@ async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stoppin
     await _end(stopped)
     for task in working:
         await _end(task)
+    parts.tombstones.close()
     log.info("agent stopped", extra={"node": parts.node})
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "INVALID_CONFIG",
     "INVALID_ENVIRONMENT",
     "INVALID_NETNS",
+    "NOT_AVAILABLE",
     "PLUMBING_FAILED",
     "REFUSED",
     "TRY_AGAIN",
@@ -28,6 +29,7 @@ DECODING_FAILURE = 6
 INVALID_CONFIG = 7
 INVALID_NETNS = 8  # types.ErrInvalidNetNS of the Go library
 TRY_AGAIN = 11
+NOT_AVAILABLE = 50  # of STATUS, CNI spec 1.1, section 4: ADD cannot be served
 EXHAUSTED = 100
 REFUSED = 101
 CHECK_FOUND = 102

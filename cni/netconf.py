@@ -9,7 +9,7 @@ from typing import Any
 
 from cni.errors import DECODING_FAILURE, INCOMPATIBLE_VERSION, INVALID_CONFIG, CniError
 
-__all__ = ["CURRENT_VERSION", "NAME_RULE", "VERSIONS", "NetConf", "is_name", "stated_version", "version_number"]
+__all__ = ["CURRENT_VERSION", "NAME_RULE", "VERSIONS", "NetConf", "decoded", "is_name", "stated_version", "version_number"]
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CURRENT_VERSION = VERSIONS[-1]
@@ -42,6 +42,8 @@ class NetConf:
     """0: the configuration does not say."""
     dns: Mapping[str, Any] = field(default_factory=dict)
     """Copied into the result as it is."""
+    networks: tuple[str, ...] = ()
+    """Networks of the topology to take addresses of, one per family at most; empty: ipamd chooses."""
     prev_result: Any = None
     """Whatever stood there; only ADD and CHECK look at it."""
 
@@ -51,7 +53,7 @@ class NetConf:
 
         Raises CniError 6 (not an object, or name or version of another type), 7 (name), 1 (version), 7 (own keys), in this order.
         """
-        raw = _object(stdin)
+        raw = decoded(stdin)
         name = _string(raw, "name")
         version = _string(raw, "cniVersion") or VERSIONS[0]  # absent means 0.1.0, as libcni has it
         if not name:
@@ -61,11 +63,12 @@ class NetConf:
         if version not in VERSIONS:
             details = f'config is "{version}", plugin supports [{" ".join(VERSIONS)}]'
             raise CniError(INCOMPATIBLE_VERSION, "incompatible CNI versions", details)
-        wrong = [*_mtu_faults(raw), *_dns_faults(raw)] if own_keys else []
+        wrong = [*_mtu_faults(raw), *_dns_faults(raw), *_network_faults(raw)] if own_keys else []
         if wrong:
             raise CniError(INVALID_CONFIG, "; ".join(wrong), "correct the network configuration")
-        known = (raw.get("mtu") or 0, raw.get("dns") or {}) if own_keys else (0, {})
-        return cls(name, version, *known, prev_result=raw.get("prevResult"))
+        if not own_keys:
+            return cls(name, version, prev_result=raw.get("prevResult"))
+        return cls(name, version, raw.get("mtu") or 0, _dns(raw), _networks(raw), raw.get("prevResult"))
 
     def at_least(self, version: str) -> bool:
         """True when the configuration's version is that or a later one."""
@@ -75,13 +78,14 @@ class NetConf:
 def stated_version(stdin: bytes) -> str:
     """The version to answer an error with: the configuration's own if it can be read and is ours, else the current one."""
     try:
-        version = _string(_object(stdin), "cniVersion") or VERSIONS[0]
+        version = _string(decoded(stdin), "cniVersion") or VERSIONS[0]
     except CniError:
         return CURRENT_VERSION
     return version if version in VERSIONS else CURRENT_VERSION
 
 
-def _object(stdin: bytes) -> Mapping[str, Any]:
+def decoded(stdin: bytes) -> Mapping[str, Any]:
+    """The configuration as it stands there; raises CniError 6 for what is no JSON object."""
     try:
         raw = json.loads(stdin)
     except (ValueError, RecursionError) as err:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
@@ -123,6 +127,34 @@ def _dns_faults(raw: Mapping[str, Any]) -> list[str]:
         faults += _strings_faults(key, dns.get(key))
     servers = [server for server in _strings(dns.get("nameservers")) if not _is_ip(server)]
     return faults + [f"dns.nameservers has {server!r}; must be an IP address" for server in servers]
+
+
+def _networks(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """`networks`, or `network` for a single one."""
+    return (raw["network"],) if raw.get("network") else tuple(raw.get("networks") or ())
+
+
+def _network_faults(raw: Mapping[str, Any]) -> list[str]:
+    one, several = raw.get("network"), raw.get("networks")
+    if one is not None and several is not None:
+        return ["network and networks say the same thing twice; give one of them"]
+    listed = [one] if one is not None else several
+    rule = "must be the name of a network of the topology"
+    if listed is None:
+        return []
+    if not isinstance(listed, list):
+        return [f"networks is {_kind(several)}; must be an array of names"]
+    key = "network" if one is not None else "networks"
+    return [f"{key} has {name!r}; {rule}" for name in listed if not isinstance(name, str) or not is_name(name)]
+
+
+def _dns(raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration's, or the runtime's where it gives one (CONVENTIONS.md of the CNI project, capability `dns`)."""
+    runtime = raw.get("runtimeConfig")
+    given = runtime.get("dns") if isinstance(runtime, dict) else None
+    words = {"servers": "nameservers", "searches": "search", "options": "options"}
+    named = {words[key]: value for key, value in given.items() if key in words} if isinstance(given, dict) else {}
+    return named or raw.get("dns") or {}
 
 
 def _strings_faults(key: str, value: Any) -> list[str]:

@@ -6,17 +6,18 @@ delete them, and the kernel does when the interface is set down. Nothing is ever
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import ip_address
 from typing import Any
 
 from cni import wiring
 from cni.request import AttachmentId
 from cni.wiring import HostEnd
 from romana.netlink import ip, links
+from romana.netlink.ip import IPAddress
 from romana.netlink.links import Link
-from romana.netlink.wire import AF_INET, Message, Reply
+from romana.netlink.wire import AF_INET, AF_INET6, Message, Reply
 
-__all__ = ["Observed", "Record", "Repair", "plan", "subject", "vanished"]
+__all__ = ["Observed", "Record", "Repair", "plan", "subject"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +27,38 @@ class Record:
     attachment: AttachmentId
     host_interface: str
     pod_mac: str
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[IPAddress, ...]
+    boot_id: str
+    """The node's boot in which it was made; empty when that is not known. In another one its interface cannot be there."""
+    has_rules: bool = False
+    """The pod has source rules for it, which do not go with the interface."""
 
     @classmethod
     def parse(cls, attachment: AttachmentId, document: Mapping[str, Any]) -> "Record":
         """The inverse of `document`; raises KeyError, TypeError or ValueError."""
         links.parse_mac(document["pod_mac"])
-        addresses = tuple(IPv4Address(address) for address in document["addresses"])
-        return cls(attachment, str(document["host_interface"]), document["pod_mac"], addresses)
+        addresses = tuple(ip_address(address) for address in document["addresses"])
+        return cls(
+            attachment=attachment,
+            host_interface=str(document["host_interface"]),
+            pod_mac=document["pod_mac"],
+            addresses=addresses,
+            boot_id=str(document.get("boot_id", "")),
+            has_rules=bool(document.get("has_rules", True)),
+        )
 
     def document(self) -> Mapping[str, object]:
         """For JSON, without the key."""
         addresses = [str(address) for address in self.addresses]
-        return {"host_interface": self.host_interface, "pod_mac": self.pod_mac, "addresses": addresses}
+        return {
+            "host_interface": self.host_interface,
+            "pod_mac": self.pod_mac,
+            "addresses": addresses,
+            "boot_id": self.boot_id,
+            "has_rules": self.has_rules,
+        }
 
-    def names(self) -> tuple[str | IPv4Address, ...]:
+    def names(self) -> tuple[str | IPAddress, ...]:
         """Everything that an event of the kernel could call it by."""
         return (self.host_interface, *self.addresses)
 
@@ -50,9 +68,9 @@ class Observed:
     """What the kernel has on the node."""
 
     links: Mapping[str, Link]
-    routes: Set[tuple[IPv4Address, int]]
+    routes: Set[tuple[IPAddress, int]]
     """Destinations of the agent's host routes, with the index of their interface."""
-    neighbours: Set[tuple[IPv4Address, int, str]]
+    neighbours: Set[tuple[IPAddress, int, str]]
     """The permanent ones: address, index of the interface, MAC."""
 
 
@@ -62,7 +80,7 @@ class Repair:
 
     record: Record
     index: int
-    routes: tuple[IPv4Address, ...]
+    routes: tuple[IPAddress, ...]
     neighbours: tuple[Message, ...]
 
 
@@ -72,16 +90,11 @@ def plan(records: Iterable[Record], observed: Observed) -> list[Repair]:
     return [repair for repair in found if repair.routes or repair.neighbours]
 
 
-def vanished(records: Iterable[Record], observed: Observed) -> list[Record]:
-    """Those without an interface, which went with the pod's namespace: nothing brings it back, so nothing is to be kept."""
-    return [record for record in records if record.host_interface not in observed.links]
-
-
-def subject(event: Reply) -> str | IPv4Address | None:
+def subject(event: Reply) -> str | IPAddress | None:
     """Whose loss an event of the kernel may tell: an interface's name, a destination's or neighbour's address; else None."""
     if event.kind == links.RTM_NEWLINK:
-        return links.parse_link(event).name
-    if event.payload[:1] != bytes([AF_INET]):
+        return links.name_of(event)
+    if event.payload[0] not in {AF_INET, AF_INET6}:
         return None
     if event.kind == ip.RTM_DELROUTE:
         return ip.parse_route(event).destination.network_address

@@ -18,19 +18,22 @@ REQUIRED = {
     b"ADD": (b"CNI_CONTAINERID", b"CNI_NETNS", b"CNI_IFNAME"),
     b"CHECK": (b"CNI_CONTAINERID", b"CNI_NETNS", b"CNI_IFNAME"),
     b"DEL": (b"CNI_CONTAINERID", b"CNI_IFNAME"),
+    b"GC": (),
+    b"STATUS": (),
 }
 
 DEADLINE_S = 110  # kubelet kills a call after 120 s
-CONNECT_S = {b"ADD": 30.0, b"CHECK": 10.0, b"DEL": 10.0}
+CONNECT_S = {b"ADD": 30.0, b"CHECK": 10.0, b"DEL": 10.0, b"GC": 10.0, b"STATUS": 0.5}
 # From connecting on. A DEL that nobody waits for goes on in the agent, and the runtime comes again: twice what a living agent
 # needs, behind an ADD that waits 10 s for ipamd, is enough. An ADD that nobody waits for is undone, so it may take its time.
-ANSWER_S = {b"ADD": 100, b"CHECK": 20, b"DEL": 20}
+ANSWER_S = {b"ADD": 100, b"CHECK": 20, b"DEL": 20, b"GC": 100, b"STATUS": 5}
 CONNECT_PAUSE_S = 0.05
 DEFAULT_SOCKET = b"/run/romana/agent.sock"
 
 INVALID_ENVIRONMENT = 4
 INVALID_NETNS = 8  # types.ErrInvalidNetNS of the Go library
 TRY_AGAIN = 11
+NOT_AVAILABLE = 50  # of STATUS, CNI spec 1.1, section 4: ADD cannot be served
 INTERNAL = 999
 
 
@@ -74,7 +77,7 @@ def check_environment(command: bytes, environ: dict[bytes, bytes]) -> None:
 
 def call_agent(command: bytes, environ: dict[bytes, bytes], stdin: bytes) -> int:
     """Have the agent do it and print what it answers."""
-    netns = netns_of_del(environ) if command == b"DEL" else open_netns(environ[b"CNI_NETNS"])
+    netns = netns_of(command, environ)
     variables = [name + b"=" + value for name, value in environ.items() if name.startswith(b"CNI_")]
     variables.append(b"ROMANA_STARTED_NS=%d" % STARTED_NS)
     block = b"\0".join(variables)
@@ -151,7 +154,12 @@ def gone(path: bytes, err: OSError) -> Failed:
     """The failure that says that the agent is not there."""
     why = err.strerror or str(err)
     msg = "the romana agent does not answer on " + shown(path) + ": " + why
-    return Failed(TRY_AGAIN, msg, "try again later; is romana-agent running on this node?")
+    return Failed(try_again(), msg, "try again later; is romana-agent running on this node?")
+
+
+def try_again() -> int:
+    """The code for an agent that is not there."""
+    return NOT_AVAILABLE if posix.environ.get(b"CNI_COMMAND") == b"STATUS" else TRY_AGAIN
 
 
 def open_netns(path: bytes) -> int:
@@ -163,12 +171,17 @@ def open_netns(path: bytes) -> int:
         raise Failed(INVALID_NETNS, "cannot open the network namespace " + shown(path) + ": " + str(err.strerror)) from err
 
 
-def netns_of_del(environ: dict[bytes, bytes]) -> int | None:
-    """A descriptor of CNI_NETNS if it is there; DEL can do without."""
-    try:
-        return open_netns(environ[b"CNI_NETNS"]) if environ.get(b"CNI_NETNS") else None
-    except Failed:
+def netns_of(command: bytes, environ: dict[bytes, bytes]) -> int | None:
+    """A descriptor of CNI_NETNS; DEL can do without, GC and STATUS are not about one."""
+    path = environ.get(b"CNI_NETNS")
+    if not path or not REQUIRED[command]:
         return None
+    try:
+        return open_netns(path)
+    except Failed:
+        if command == b"DEL":
+            return None
+        raise
 
 
 def socket_path() -> bytes:
@@ -278,7 +291,7 @@ def set_alarm(limit_s: int) -> None:
     """Bound everything from now on: whatever blocks is left with Failed when the time is over."""
 
     def ring(_number: int, _frame: object) -> None:
-        raise Failed(TRY_AGAIN, f"no answer within {limit_s} s", "try again later")
+        raise Failed(try_again(), f"no answer within {limit_s} s", "try again later")
 
     _signal.signal(_signal.SIGALRM, ring)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [_signal.SIGALRM])

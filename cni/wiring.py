@@ -1,44 +1,65 @@
 """What an attachment looks like in the kernel, as messages. Pure.
 
     pod                                            node
-    eth0  10.40.0.5/32                             rom0123456789ab  ee:ee:ee:ee:ee:ee
-    169.254.1.1 on eth0, link scope                10.40.0.5/32 on rom0123456789ab, protocol 83
-    default via 169.254.1.1                        10.40.0.5 is at the pod's MAC, permanent
-    169.254.1.1 is at ee:ee:ee:ee:ee:ee, permanent
+    eth0  10.40.0.5/32, fd00::5/128                rom0123456789ab  ee:ee:ee:ee:ee:ee
+    169.254.1.1 on eth0, link scope                10.40.0.5/32, fd00::5/128 on rom0123456789ab, protocol 83
+    default via 169.254.1.1, default via fe80::1   both addresses are at the pod's MAC, permanent
+    both gateways are at ee:ee:ee:ee:ee:ee, permanent
 
-Nobody ever asks for a MAC: no proxy_arp, and the first packet needs no ARP. The alias of the host's end is set last: it says
-whose the interface is, and that it is finished. Why it is so: docs/adr/0002-cni-shim-and-agent.md.
+Nobody ever asks for a MAC: no proxy_arp, no neighbour discovery, and the first packet waits for nobody. The host's end is down
+until policy is in force: nothing the pod does can carry a packet past it. Its alias is set last: it says whose the interface is,
+and that it is finished. Why it is so: docs/adr/0002-cni-shim-and-agent.md, docs/adr/0015-one-wait-for-each-call.md.
 """
 
 import hashlib
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 from cni.request import AttachmentId
-from romana.names import GATEWAY_IPV4, GATEWAY_MAC, ROUTE_PROTOCOL_AGENT
-from romana.netlink.ip import TABLE_MAIN, add_address, add_neighbour, add_route, add_source_rule, delete_rule
+from romana.names import GATEWAY_IPV4, GATEWAY_IPV6, GATEWAY_MAC, ROUTE_PROTOCOL_AGENT
+from romana.netlink.ip import (
+    TABLE_MAIN,
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    add_address,
+    add_neighbour,
+    add_route,
+    add_source_rule,
+    delete_rule,
+    family_of,
+)
 from romana.netlink.links import Link, change_link, create_veth, get_link
-from romana.netlink.wire import Message
+from romana.netlink.wire import AF_INET, AF_INET6, Message
 
 __all__ = [
+    "FAMILIES",
     "GATEWAY",
+    "GATEWAYS",
     "HostEnd",
     "Wiring",
+    "address_pod",
     "alias",
     "create",
     "delete_own_rule",
-    "finish_host",
+    "gateway_of",
     "host_neighbour",
     "host_route",
     "is_pair",
     "judge",
     "mark_finished",
+    "open_host",
+    "pod_mac",
     "set_up_pod",
 ]
 
 GATEWAY = IPv4Address(GATEWAY_IPV4)
-DEFAULT = IPv4Network("0.0.0.0/0")
+GATEWAYS: dict[int, IPAddress] = {AF_INET: GATEWAY, AF_INET6: IPv6Address(GATEWAY_IPV6)}
+FAMILIES = (AF_INET, AF_INET6)
+DEFAULTS: dict[int, IPNetwork] = {AF_INET: ip_network("0.0.0.0/0"), AF_INET6: ip_network("::/0")}
+METRIC_IPV6 = 1024  # IP6_RT_PRIO_USER, net/ip6_route.h: what the kernel makes of no metric
 
 LOOPBACK_INDEX = 1  # LOOPBACK_IFINDEX, net/flow.h: the first interface of every network namespace
 TABLE_BASE = 8300  # arbitrary: beyond the tables that have names (255 at most, linux/rtnetlink.h); 83 is our route protocol
@@ -58,12 +79,12 @@ class HostEnd(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Everything that is to be made for one attachment."""
+    """The veth pair of one attachment."""
 
     host_interface: str
     pod_interface: str
     alias: str
-    addresses: tuple[IPv4Interface, ...]
+    pod_mac: str
     mtu_bytes: int
 
 
@@ -87,66 +108,90 @@ def is_pair(host: Link, pod: Link) -> bool:
     return pod.kind == "veth" and host.peer_index == pod.index and pod.peer_index == host.index
 
 
-def create(wiring: Wiring, netns_fd: int) -> Message:
-    """Makes the veth pair, the pod's end in its namespace from the first moment."""
-    return create_veth(wiring.host_interface, wiring.pod_interface, netns_fd, mac=GATEWAY_MAC, mtu_bytes=wiring.mtu_bytes)
+def gateway_of(address: IPAddress) -> IPAddress:
+    """The next hop of the pod's default route in the family of an address."""
+    return GATEWAYS[family_of(address)]
 
 
-def set_up_pod(wiring: Wiring, pod: Link, *, is_first: bool) -> tuple[Message, ...]:
-    """The pod's side, in the order in which the kernel needs it; `is_first` unless the pod has a default route already."""
-    return (
-        change_link(LOOPBACK_INDEX, "set up lo", up=True),
-        change_link(pod.index, f"set up {pod.name}", up=True),
-        *(add_address(pod.index, address) for address in wiring.addresses),
-        add_neighbour(GATEWAY, pod.index, GATEWAY_MAC),
-        *_pod_routes(pod.index, 0 if is_first else pod.index, TABLE_MAIN),
-        *(() if is_first else _own_table(wiring, pod.index)),
-        get_link(index=pod.index),
-    )
+def pod_mac(attachment: AttachmentId) -> str:
+    """The MAC of the pod's end: follows from the attachment, so that nobody need ask for it. Locally administered (IEEE 802)."""
+    return "02:" + hashlib.sha256(f"mac:{attachment}".encode()).digest()[:5].hex(":")
 
 
-def _pod_routes(index: int, metric: int, table: int) -> tuple[Message, ...]:
-    return (
-        add_route(IPv4Network(GATEWAY), index, metric=metric, table=table),
-        add_route(DEFAULT, index, gateway=GATEWAY, metric=metric, table=table),
-    )
+def create(wiring: Wiring, netns_fd: int) -> tuple[Message, ...]:
+    """Makes the veth pair, down, the pod's end in its namespace from the first moment; and asks for the host's end."""
+    ends = (wiring.host_interface, wiring.pod_interface, netns_fd)
+    veth = create_veth(*ends, mac=GATEWAY_MAC, mtu_bytes=wiring.mtu_bytes, up=False, peer_mac=wiring.pod_mac)
+    return (veth, get_link(wiring.host_interface))
 
 
-def _own_table(wiring: Wiring, index: int) -> tuple[Message, ...]:
+def set_up_pod(pod_index: int) -> tuple[Message, ...]:
+    """What the pod has before its addresses are known; without a carrier until the host's end is opened."""
+    return (change_link(LOOPBACK_INDEX, "set up lo", up=True), change_link(pod_index, "set up the pod's interface", up=True))
+
+
+def address_pod(addresses: tuple[IPInterface, ...], pod_index: int, with_default: Set[int]) -> tuple[Message, ...]:
+    """Addresses and ways out, in the order that the kernel needs; `with_default`: families that have a default route already."""
+    messages: list[Message] = [add_address(pod_index, address) for address in addresses]
+    for family in FAMILIES:
+        ours = [address.ip for address in addresses if family_of(address.ip) == family]
+        if not ours:
+            continue
+        messages.append(add_neighbour(GATEWAYS[family], pod_index, GATEWAY_MAC))
+        messages += _pod_routes(family, pod_index, 0 if family not in with_default else _later(family, pod_index), TABLE_MAIN)
+        if family in with_default:
+            messages += _own_table(family, pod_index, ours)
+    return tuple(messages)
+
+
+def _later(family: int, index: int) -> int:
+    """A metric behind that of the first default route, another one for each interface."""
+    return index + (METRIC_IPV6 if family == AF_INET6 else 0)
+
+
+def _pod_routes(family: int, index: int, metric: int, table: int) -> tuple[Message, ...]:
+    gateway = GATEWAYS[family]
+    default = add_route(DEFAULTS[family], index, gateway=gateway, metric=metric, table=table)
+    if family == AF_INET6:
+        return (default,)  # a link-local gateway is on the link by nature (RFC 4291, section 2.5.6)
+    return (add_route(ip_network(gateway), index, metric=metric, table=table), default)
+
+
+def _own_table(family: int, index: int, addresses: Sequence[IPAddress]) -> tuple[Message, ...]:
     """A second attachment answers by its own interface: the node takes a pod's packets only where it would send the answers.
 
     Two default routes of one metric would not do: the kernel changes between them when both gateways are alive
     (net/ipv4/fib_semantics.c, fib_select_default).
     """
     table = TABLE_BASE + index
+    return (*_pod_routes(family, index, 0, table), *(add_source_rule(address, table) for address in addresses))
+
+
+def delete_own_rule(index: int, family: int) -> Message:
+    """Removes a source rule of the pod's interface; unlike routes, rules do not go with their interface."""
+    return delete_rule(TABLE_BASE + index, family)
+
+
+def open_host(wiring: Wiring, addresses: tuple[IPInterface, ...], host_index: int) -> tuple[Message, ...]:
+    """The node's side, finished. A route that stands there already is an error: a living pod's, or the address is not free."""
     return (
-        *_pod_routes(index, 0, table),
-        *(add_source_rule(address.ip, table) for address in wiring.addresses),
+        change_link(host_index, f"set up {wiring.host_interface}", up=True),
+        *(host_route(address.ip, host_index) for address in addresses),
+        *(host_neighbour(address.ip, host_index, wiring.pod_mac) for address in addresses),
     )
 
 
-def delete_own_rule(index: int) -> Message:
-    """Removes a source rule of the pod's interface; unlike routes, rules do not go with their interface."""
-    return delete_rule(TABLE_BASE + index)
+def mark_finished(wiring: Wiring, host_index: int) -> tuple[Message, ...]:
+    """Names the owner, and asks for the interface, which brings its carrier state up to date."""
+    name = change_link(host_index, f"name the owner of {wiring.host_interface}", alias=wiring.alias)
+    return (name, get_link(index=host_index))
 
 
-def finish_host(wiring: Wiring, host: Link, pod: Link) -> tuple[Message, ...]:
-    """The node's side. A route that stands there already is an error: it is a living pod's, or the address is not free."""
-    routes = [host_route(address.ip, host.index) for address in wiring.addresses]
-    neighbours = [host_neighbour(address.ip, host.index, pod.mac) for address in wiring.addresses]
-    return (*routes, *neighbours)
-
-
-def host_route(ip: IPv4Address, host_index: int) -> Message:
+def host_route(ip: IPAddress, host_index: int) -> Message:
     """The way from the node to the pod."""
-    return add_route(IPv4Network(ip), host_index, protocol=ROUTE_PROTOCOL_AGENT)
+    return add_route(ip_network(ip), host_index, protocol=ROUTE_PROTOCOL_AGENT)
 
 
-def host_neighbour(ip: IPv4Address, host_index: int, pod_mac: str) -> Message:
+def host_neighbour(ip: IPAddress, host_index: int, pod_mac: str) -> Message:
     """The pod's MAC, never asked for."""
     return add_neighbour(ip, host_index, pod_mac)
-
-
-def mark_finished(wiring: Wiring, host: Link) -> tuple[Message, ...]:
-    """Names the owner, and asks for the interface, which brings its carrier state up to date."""
-    return (change_link(host.index, f"name the owner of {host.name}", alias=wiring.alias), get_link(index=host.index))

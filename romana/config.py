@@ -23,7 +23,17 @@ from romana.rpc.server import check_listen
 from romana.store.credentials import Credentials
 from romana.variables import variable_fault
 
-__all__ = ["AgentConfig", "Config", "EtcdConfig", "IpamConfig", "NodeConfig", "load", "node_name", "read_boot_id"]
+__all__ = [
+    "AgentConfig",
+    "Config",
+    "EtcdConfig",
+    "IpamConfig",
+    "NodeConfig",
+    "PolicyConfig",
+    "load",
+    "node_name",
+    "read_boot_id",
+]
 
 DEFAULT_FILE = Path("/etc/romana/config.toml")
 
@@ -102,6 +112,11 @@ class AgentConfig(_Section):
     """How long an ADD waits for the Pod object that the runtime named."""
     recovery_poll_s: Seconds = 10.0
     """How often to ask ipamd whether the store was restored; a third of ipam.restore_hold_s at most."""
+    status_strict: bool = False
+    """STATUS to the letter of CNI's specification: it fails for whatever would fail an ADD. A runtime then calls the node
+    NotReady, and healthy pods are evicted from it."""
+    stale_after_s: Seconds = 60.0
+    """An attachment whose interface is gone, without a DEL, is released when it is seen so twice, this far apart."""
 
 
 class PolicyConfig(_Section):
@@ -113,6 +128,8 @@ class PolicyConfig(_Section):
     """How long an ADD waits for policy to be in force before it is undone and answers "try again later"."""
     required: bool = True
     """False: ADD does not wait for policyd at all, for nodes where nothing enforces policy."""
+    proceed: bool = False
+    """True: an ADD that has waited wait_s in vain goes on. Where policyd's rules stand, the pod is cut off until they know it."""
 
 
 class RoutedConfig(_Section):

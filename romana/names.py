@@ -8,6 +8,7 @@ import re
 
 __all__ = [
     "GATEWAY_IPV4",
+    "GATEWAY_IPV6",
     "GATEWAY_MAC",
     "HOST_INTERFACE_PREFIX",
     "ROUTE_PROTOCOL_AGENT",
@@ -33,6 +34,9 @@ ROUTE_PROTOCOL_AGENT = 83
 
 GATEWAY_IPV4 = "169.254.1.1"
 """The next hop of every pod's default route; nobody owns it, a permanent neighbour entry answers for it (RFC 3927 range)."""
+
+GATEWAY_IPV6 = "fe80::1"
+"""The same for IPv6: link-local (RFC 4291), so it is on the pod's link without a route."""
 
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
 """MAC of the host's end of every veth pair: fixed, so that the pod's permanent neighbour entry never grows stale."""

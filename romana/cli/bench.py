@@ -63,6 +63,19 @@ def chaos(
     raise typer.Exit(Exit.FOUND if outcome.findings else Exit.FINE)
 
 
+@app.command()
+def cni(
+    pairs: Annotated[int, typer.Option(min=1, help="Pairs of ADD and DEL, one at a time, of each plugin.")] = 40,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each burst, of each plugin.")] = 5,
+    output: OutputOption = Output.TABLE,
+    plot: PlotOption = None,
+) -> None:
+    """ADD and DEL beside the reference plugins ptp and host-local: whole processes, one at a time and in bursts."""
+    from romana.bench.cni import measure
+
+    _present(run(measure(pairs, rounds, say)), output, plot)
+
+
 def _present(report: Report, output: Output, plot: Path | None) -> None:
     if plot:
         from romana.bench.plot import svg

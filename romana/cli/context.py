@@ -55,9 +55,7 @@ async def ipamd() -> AsyncIterator[Client]:
 async def store() -> AsyncIterator[Store]:
     """The store as configured, for reading."""
     settings = config().etcd
-    opened = await open_store(
-        settings.endpoints, settings.prefix, credentials=settings.credentials(), timeout_s=CALL_TIMEOUT_S
-    )
+    opened = await open_store(settings.endpoints, settings.prefix, credentials=settings.credentials(), timeout_s=CALL_TIMEOUT_S)
     try:
         yield opened
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from romana.errors import RomanaError, Unavailable
-from romana.netlink.wire import DUMP_INTERRUPTED, NLMSG_DONE, NLMSG_ERROR, Failure, Message, Reply, failure, parse_replies
+from romana.netlink.wire import DUMP, DUMP_INTERRUPTED, NLMSG_DONE, NLMSG_ERROR, Failure, Message, Reply, failure, parse_replies
 
 __all__ = ["Connection", "NetlinkError"]
 
@@ -34,8 +34,18 @@ class NetlinkError(RomanaError):
         super().__init__(f"cannot {what}: {os.strerror(outcome.errno)}{words}")
 
 
+SUCCESS = Failure(0, "")
+
+
 class Connection:
     """One socket, of the network namespace that its thread is in when it is made; use it from one thread at a time."""
+
+    ACK_EVERY = False
+    """Whether every message of a batch is acknowledged; else the last one is, which tells that the others are through too: the
+    kernel works through a batch in order, and tells failures unasked (net/netlink/af_netlink.c, netlink_rcv_skb)."""
+
+    PIECE_MAX = 32
+    """Longer batches go in pieces: answers wait in the receive buffer, each charged with some KiB (man 7 netlink, ENOBUFS)."""
 
     def __init__(self) -> None:
         try:
@@ -52,13 +62,34 @@ class Connection:
 
         The kernel works through the whole batch even when a message fails: no message may do harm when an earlier one failed.
         """
+        answers, outcomes = self.attempt(*batch)
+        for message, outcome in zip(batch, outcomes, strict=True):
+            if outcome.errno:
+                raise NetlinkError(message.what, outcome)
+        return answers
+
+    def attempt(self, *batch: Message) -> tuple[list[list[Reply]], list[Failure]]:
+        """As `run`, but failures are returned, one outcome a message, and the caller judges them."""
+        answers: list[list[Reply]] = []
+        outcomes: list[Failure] = []
+        for start in range(0, len(batch), self.PIECE_MAX):
+            more_answers, more_outcomes = self._attempt(batch[start : start + self.PIECE_MAX])
+            answers += more_answers
+            outcomes += more_outcomes
+        return answers, outcomes
+
+    def _attempt(self, batch: Sequence[Message]) -> tuple[list[list[Reply]], list[Failure]]:
         numbered = {next(self._sequence): message for message in batch}
+        last = len(batch) - 1
+        awaited, blob = set(), []
+        for place, (number, message) in enumerate(numbered.items()):
+            ack = self.ACK_EVERY or place == last
+            if ack or message.flags & DUMP == DUMP:  # a dump ends with a message of its own
+                awaited.add(number)
+            blob.append(message.pack(number, ack=ack))
         answers: dict[int, list[Reply]] = {number: [] for number in numbered}
-        outcomes = self._exchange(b"".join(message.pack(number) for number, message in numbered.items()), answers)
-        for number, message in numbered.items():
-            if outcomes[number].errno:
-                raise NetlinkError(message.what, outcomes[number])
-        return list(answers.values())
+        outcomes = self._exchange(b"".join(blob), awaited, answers)
+        return list(answers.values()), [outcomes.get(number, SUCCESS) for number in numbered]
 
     def dump(self, message: Message) -> Sequence[Reply]:
         """All that the kernel lists in answer to a dump request; asks again while the list changes under its hands."""
@@ -78,11 +109,11 @@ class Connection:
     def __exit__(self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _exchange(self, blob: bytes, answers: dict[int, list[Reply]]) -> dict[int, Failure]:
+    def _exchange(self, blob: bytes, awaited: set[int], answers: dict[int, list[Reply]]) -> dict[int, Failure]:
         outcomes: dict[int, Failure] = {}
         try:
             self._socket.send(blob)
-            while len(outcomes) < len(answers):
+            while not awaited <= outcomes.keys():
                 for reply in parse_replies(self._socket.recv(RECEIVE_BYTES)):
                     if reply.sequence not in answers:
                         continue

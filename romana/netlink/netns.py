@@ -2,15 +2,18 @@
 
 import ctypes
 import fcntl
+import logging
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from romana.errors import FatalError, RomanaError
+from romana.errors import RomanaError
 
-__all__ = ["NetnsError", "call_in", "is_netns", "is_own"]
+__all__ = ["NetnsError", "call_in", "is_netns", "is_own", "visit"]
+
+log = logging.getLogger(__name__)
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 NS_GET_NSTYPE = 0xB703  # linux/nsfs.h, _IO(0xb7, 0x3)
@@ -56,21 +59,8 @@ def call_in(fd: int, work: Callable[[], Answer]) -> Answer:
     return outcome[0]()
 
 
-def _attempt(fd: int, work: Callable[[], Answer]) -> Callable[[], Answer]:
-    """A function that gives what `work` returned or raises what it raised: an error is carried to the caller's thread."""
-    try:
-        answer = _entered(fd, work)
-    except BaseException as err:  # noqa: BLE001 - raised again in the caller's thread
-        caught = err
-
-        def fail() -> Answer:
-            raise caught
-
-        return fail
-    return lambda: answer
-
-
-def _entered(fd: int, work: Callable[[], Answer]) -> Answer:
+def visit(fd: int, work: Callable[[], Answer]) -> Answer:
+    """As `call_in`, by the calling thread itself, which is ten times as fast: for short work that starts no thread of its own."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         if _setns(fd):
@@ -79,9 +69,29 @@ def _entered(fd: int, work: Callable[[], Answer]) -> Answer:
             return work()
         finally:
             if _setns(home):
-                raise FatalError(f"cannot leave a network namespace: {os.strerror(ctypes.get_errno())}")
+                _give_up()
     finally:
         os.close(home)
+
+
+def _give_up() -> NoReturn:
+    """End the process: a thread that is lost in a pod's namespace must not do anybody else's work there."""
+    log.critical("cannot leave a network namespace", extra={"error": os.strerror(ctypes.get_errno())})
+    os.abort()
+
+
+def _attempt(fd: int, work: Callable[[], Answer]) -> Callable[[], Answer]:
+    """A function that gives what `work` returned or raises what it raised: an error is carried to the caller's thread."""
+    try:
+        answer = visit(fd, work)
+    except BaseException as err:  # noqa: BLE001 - raised again in the caller's thread
+        caught = err
+
+        def fail() -> Answer:
+            raise caught
+
+        return fail
+    return lambda: answer
 
 
 def _setns(fd: int) -> bool:

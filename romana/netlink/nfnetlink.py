@@ -20,6 +20,9 @@ BATCH_MESSAGES = 64
 class NetfilterConnection(Connection):
     """As Connection, for the subsystems of netfilter: ipset, connection tracking, nftables."""
 
+    ACK_EVERY = True  # netfilter's subsystems have handlers of batches of their own (net/netfilter/nfnetlink.c)
+    PIECE_MAX = 1 << 20  # a batch of theirs is one; `run_all` makes pieces
+
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
         for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 __all__ = [
     "ACK",
     "AF_INET",
+    "AF_INET6",
     "AF_UNSPEC",
     "CREATE",
     "DUMP",
@@ -49,6 +50,7 @@ NLMSGERR_ATTR_MSG = 1
 # bits/socket.h; the socket module is not for pure code
 AF_UNSPEC = 0
 AF_INET = 2
+AF_INET6 = 10
 
 _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
@@ -64,9 +66,10 @@ class Message:
     flags: int
     payload: bytes
 
-    def pack(self, sequence: int) -> bytes:
-        """The message as the kernel reads it, padded to 4 bytes; every request asks for an acknowledgement."""
-        head = _HEADER.pack(_HEADER.size + len(self.payload), self.kind, self.flags | REQUEST | ACK, sequence, 0)
+    def pack(self, sequence: int, *, ack: bool = True) -> bytes:
+        """The message as the kernel reads it, padded to 4 bytes. A failure is told with and without `ack`, a success with it."""
+        flags = self.flags | REQUEST | (ACK if ack else 0)
+        head = _HEADER.pack(_HEADER.size + len(self.payload), self.kind, flags, sequence, 0)
         return head + _padded(self.payload)
 
 
@@ -150,4 +153,4 @@ def _align(length: int) -> int:
 
 
 def _padded(value: bytes) -> bytes:
-    return value + bytes(_align(len(value)) - len(value))
+    return value + b"\0\0\0"[: -len(value) % 4]

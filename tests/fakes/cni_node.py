@@ -9,12 +9,14 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cni.agent_journal import Remembered, replay
 from cni.install import install
+from cni.request import AttachmentId
 from romana.netlink import netns
 from tests.fakes.ipamd import FakeIpamd
 
@@ -86,28 +88,37 @@ class Node:
         self.log = folder / "agent.log"
         self.agent: asyncio.subprocess.Process | None = None
         self.settings: dict[str, float | str] = {"ipam_timeout_s": 2.0, "pod_wait_s": 1.0, "recovery_poll_s": 0.5}
+        self.policy: dict[str, float | str | bool] = {"required": False}
 
     @property
     def pending(self) -> list[Path]:
         """Releases that wait."""
-        return self._remembered("pending")
+        return list((self.folder / "state" / "pending").glob("*.json"))
 
     @property
-    def intents(self) -> list[Path]:
+    def intents(self) -> list[AttachmentId]:
         """ADDs that are not settled."""
-        return self._remembered("intents")
+        return list(self._remembered().intended)
 
     @property
-    def records(self) -> list[Path]:
+    def records(self) -> dict[AttachmentId, Mapping[str, Any]]:
         """Attachments whose routes are kept."""
-        return self._remembered("attachments")
+        return self._remembered().finished
+
+    def note(self, op: str, key: AttachmentId, document: Mapping[str, Any] | None = None) -> None:
+        """Append a line to the journal of an agent that does not run."""
+        with (self.folder / "state" / "journal").open("a") as journal:
+            journal.write(json.dumps([op, key.conf, key.container_id, key.ifname, document or {}]) + "\n")
 
     async def start_agent(self) -> None:
         """The agent, in the node's namespace; returns when it listens."""
-        settings = "\n".join(f"{key} = {json.dumps(value)}" for key, value in self.settings.items())
+        settings, policy = (
+            "\n".join(f"{key} = {json.dumps(value)}" for key, value in section.items())
+            for section in (self.settings, self.policy)
+        )
         config = self.folder / "config.toml"
         config.write_text(
-            f'[node]\nname = "{self.ipamd.node}"\n[policy]\nrequired = false\n'
+            f'[node]\nname = "{self.ipamd.node}"\n[policy]\n{policy}\n'
             f'[ipam]\nendpoints = ["unix:{self.folder}/ipamd.sock"]\n'
             f'[agent]\nsocket = "{self.folder}/agent.sock"\nstate_dir = "{self.folder}/state"\n{settings}\n'
         )
@@ -117,7 +128,7 @@ class Node:
                 "nsenter", f"--net={netns_path(self.name)}", sys.executable, "-c", "from cni.daemon import main; main()",
                 "--config", str(config), cwd=ROOT, stdout=log, stderr=log,
             )  # fmt: skip
-        await until(lambda: (self.folder / "agent.sock").exists() or self._died(), 15)
+        await until(lambda: self._listens() or self._died(), 60)
 
     async def kill_agent(self) -> None:
         """SIGKILL; the socket stays behind, dead."""
@@ -169,13 +180,22 @@ class Node:
         """True when no attachment has left anything."""
         return not (self.interfaces() or self.routes() or self.ipamd.held or self.pending or self.intents or self.records)
 
-    def _remembered(self, kind: str) -> list[Path]:
-        return list((self.folder / "state" / kind).glob("*.json"))
+    def _remembered(self) -> Remembered:
+        return replay((self.folder / "state" / "journal").read_text().splitlines())
+
+    def _listens(self) -> bool:
+        """A dead agent leaves its socket behind: only who accepts is alive."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            return probe.connect_ex(f"{self.folder}/agent.sock") == 0
 
     def _died(self) -> bool:
         assert self.agent
         assert self.agent.returncode is None, self.log.read_text()
         return False
+
+
+def _toml(section: Mapping[str, object]) -> str:
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in section.items())
 
 
 async def ran(process: asyncio.subprocess.Process) -> Ran:

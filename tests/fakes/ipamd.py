@@ -3,12 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
+from typing import Any
 
 import grpc
 
 from romana.errors import Exhausted, NotFound, RomanaError
 from romana.names import host_interface
 from romana.rpc.server import new_server, start
+from romana.rpc.status import to_status_code
 from romana.v1 import ipam_pb2, node_pb2, store_pb2
 from romana.v1.ipam_pb2_grpc import IpamServicer, add_IpamServicer_to_server
 
@@ -25,6 +27,7 @@ class FakeIpamd:
     pods: set[tuple[str, str]] = field(default_factory=set)
     held: dict[Key, str] = field(default_factory=dict)
     free: list[str] = field(default_factory=list)
+    """An entry is one address, or one of each family with a comma between them."""
     failures: dict[str, list[RomanaError]] = field(default_factory=dict)
     delay_s: dict[str, float] = field(default_factory=dict)
     calls: list[tuple[str, Key]] = field(default_factory=list)
@@ -35,6 +38,11 @@ class FakeIpamd:
     """What `Reassert` answers."""
     history: str = "history-1"
     revision: int = 7
+    batches: bool = False
+    """Whether it knows AllocateBatch, ReleaseBatch and ListAttachments."""
+    sizes: list[int] = field(default_factory=list)
+    """Of the batches that came."""
+    boots: dict[Key, str] = field(default_factory=dict)
     _server: "grpc.aio.Server | None" = None
 
     def __post_init__(self) -> None:
@@ -43,8 +51,10 @@ class FakeIpamd:
     async def listen(self, target: str) -> None:
         """Serve on a gRPC address."""
         self._server, health = new_server(["romana.v1.Ipam"])
-        add_IpamServicer_to_server(_Ipam(self), self._server)
+        ipam = _Ipam(self)
+        add_IpamServicer_to_server(ipam, self._server)
         self._server.add_generic_rpc_handlers((_topology(self),))
+        self._server.add_generic_rpc_handlers((_batches(ipam),))
         await start(self._server, [target])
         await health.set(serving=True)
 
@@ -84,11 +94,12 @@ class _Ipam(IpamServicer):
         existing = key in fake.held
         if not existing and not fake.free:
             raise Exhausted(f"no address left in {fake.network}")
+        fake.boots[key] = request.boot_id
         ip = fake.held.setdefault(key, fake.held.get(key) or fake.free.pop(0))
-        address = store_pb2.AssignedAddress(network="pods", ip=ip, block=str(fake.network))
+        addresses = [store_pb2.AssignedAddress(network="pods", ip=one, block=str(fake.network)) for one in ip.split(",")]
         name = host_interface(*key)
         return ipam_pb2.AllocateResponse(
-            addresses=[address], host_interface=name, revision=7, existing=existing, history=fake.history
+            addresses=addresses, host_interface=name, revision=7, existing=existing, history=fake.history
         )
 
     async def Release(self, request: ipam_pb2.ReleaseRequest, context: object) -> ipam_pb2.ReleaseResponse:  # noqa: N802
@@ -102,7 +113,7 @@ class _Ipam(IpamServicer):
     async def Lookup(self, request: ipam_pb2.LookupRequest, context: object) -> ipam_pb2.LookupResponse:  # noqa: N802
         await self._fake.enter("Lookup", ("", "", "", ""))
         for key, ip in self._fake.held.items():
-            if ip == request.ip:
+            if request.ip in ip.split(","):
                 node, conf, container_id, ifname = key
                 attachment = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
                 return ipam_pb2.LookupResponse(state=ipam_pb2.LOOKUP_STATE_HELD, attachment=attachment)
@@ -121,6 +132,43 @@ class _Ipam(IpamServicer):
     async def GiveUpNode(self, request: ipam_pb2.GiveUpNodeRequest, context: object) -> ipam_pb2.GiveUpNodeResponse:  # noqa: N802
         raise NotFound("the agent gives up no node")
 
+    async def AllocateBatch(  # noqa: N802
+        self, batch: ipam_pb2.AllocateBatchRequest, context: Any
+    ) -> ipam_pb2.AllocateBatchResponse:
+        await self._must_know_batches(context)
+        outcomes = []
+        for request in batch.requests:
+            try:
+                outcomes.append(ipam_pb2.AllocateOutcome(response=await self.Allocate(request, context)))
+            except RomanaError as err:
+                error = ipam_pb2.RequestError(code=to_status_code(err).value[0], message=str(err))
+                outcomes.append(ipam_pb2.AllocateOutcome(error=error))
+        self._fake.sizes.append(len(batch.requests))
+        return ipam_pb2.AllocateBatchResponse(outcomes=outcomes)
+
+    async def ReleaseBatch(  # noqa: N802
+        self, batch: ipam_pb2.ReleaseBatchRequest, context: Any
+    ) -> ipam_pb2.ReleaseBatchResponse:
+        await self._must_know_batches(context)
+        outcomes = [ipam_pb2.ReleaseOutcome(response=await self.Release(request, context)) for request in batch.requests]
+        self._fake.sizes.append(len(batch.requests))
+        return ipam_pb2.ReleaseBatchResponse(outcomes=outcomes)
+
+    async def ListAttachments(  # noqa: N802
+        self, request: ipam_pb2.ListAttachmentsRequest, context: Any
+    ) -> ipam_pb2.ListAttachmentsResponse:
+        await self._must_know_batches(context)
+        found = []
+        for key in self._fake.held:
+            node, conf, container_id, ifname = key
+            name = store_pb2.AttachmentKey(node=node, conf=conf, container_id=container_id, ifname=ifname)
+            found.append(store_pb2.Attachment(key=name, boot_id=self._fake.boots.get(key, "")))
+        return ipam_pb2.ListAttachmentsResponse(attachments=found)
+
+    async def _must_know_batches(self, context: Any) -> None:
+        if not self._fake.batches:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "an older ipamd")
+
 
 def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
     """GetNode alone: the agent calls no other method."""
@@ -135,3 +183,17 @@ def _topology(fake: FakeIpamd) -> grpc.GenericRpcHandler:
         get_node, node_pb2.GetNodeRequest.FromString, node_pb2.GetNodeResponse.SerializeToString
     )
     return grpc.method_handlers_generic_handler("romana.v1.Topology", {"GetNode": method})
+
+
+def _batches(ipam: _Ipam) -> grpc.GenericRpcHandler:
+    """The calls that the generated service may not have yet."""
+    kinds: dict[str, tuple[Any, Any, Any]] = {
+        "AllocateBatch": (ipam.AllocateBatch, ipam_pb2.AllocateBatchRequest, ipam_pb2.AllocateBatchResponse),
+        "ReleaseBatch": (ipam.ReleaseBatch, ipam_pb2.ReleaseBatchRequest, ipam_pb2.ReleaseBatchResponse),
+        "ListAttachments": (ipam.ListAttachments, ipam_pb2.ListAttachmentsRequest, ipam_pb2.ListAttachmentsResponse),
+    }
+    methods = {
+        name: grpc.unary_unary_rpc_method_handler(call, question.FromString, answer.SerializeToString)
+        for name, (call, question, answer) in kinds.items()
+    }
+    return grpc.method_handlers_generic_handler("romana.v1.Ipam", methods)

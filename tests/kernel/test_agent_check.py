@@ -71,8 +71,8 @@ SABOTAGE = {
 async def keep_nothing(node: Node) -> None:
     """Have the agent forget what it keeps, so that what a test breaks stays broken."""
     await node.kill_agent()
-    for record in node.records:
-        record.unlink()
+    for key in node.records:
+        node.note("forget", key)
     await node.start_agent()
 
 

@@ -106,8 +106,9 @@ async def test_record_goes_with_the_pods_namespace(node: Node) -> None:
         assert len(node.records) == 1
     await until(lambda: not node.interfaces())
     await node.kill_agent()
+    node.settings["stale_after_s"] = 0.3
     await node.start_agent()
-    await until(lambda: not node.records)
+    await until(lambda: not node.records, 60)
 
 
 async def test_storm_of_losses_and_dels_ends_clean(node: Node) -> None:

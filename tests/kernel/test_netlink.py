@@ -153,3 +153,10 @@ def test_socket_of_another_namespace_serves_from_here(here: int) -> None:
     made = netns.call_in(here, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
     with made, pytest.raises(OSError, match="unreachable"):
         made.connect(("127.0.0.1", 9))  # its loopback is down; ours is up
+
+
+def test_batch_whose_answers_do_not_fit_the_buffer_is_answered_whole(connection: Connection, there: int) -> None:
+    connection.run(create_veth("a0", "b0", there, mac="ee:ee:ee:ee:ee:ee", mtu_bytes=1400))
+    found, outcomes = connection.attempt(*(get_link("a0" if number % 2 else "nothing") for number in range(1000)))
+    assert [bool(answer) for answer in found] == [bool(number % 2) for number in range(1000)]
+    assert [outcome.errno for outcome in outcomes] == [0 if number % 2 else errno.ENODEV for number in range(1000)]

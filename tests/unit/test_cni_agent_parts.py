@@ -10,7 +10,7 @@ from cni.agent_locks import REMEMBER_NS, Abort, Locks
 from cni.agent_pending import PendingReleases
 from cni.agent_wire import encode_answer, parse_environment, parse_header
 from cni.errors import CniError
-from cni.install import install, uninstall
+from cni.install import Shim, install, uninstall
 from cni.request import AttachmentId
 from cni.wiring import ALIAS_MAX, HostEnd, alias, judge
 from romana.errors import InvalidInput
@@ -112,7 +112,7 @@ def test_answer_is_status_length_and_output() -> None:
 
 def test_install_writes_binary_sidecar_and_conflist(tmp_path: Path) -> None:
     for _ in range(2):
-        conflist = install(tmp_path / "bin", tmp_path / "conf", "/run/a.sock")
+        conflist = install(tmp_path / "bin", tmp_path / "conf", "/run/a.sock", shim=Shim.PYTHON)
     binary = tmp_path / "bin" / "romana"
     assert binary.stat().st_mode & 0o777 == 0o755
     assert binary.read_text().startswith("#!/usr/bin/python3 -IS\n")
@@ -120,7 +120,7 @@ def test_install_writes_binary_sidecar_and_conflist(tmp_path: Path) -> None:
     assert conflist == tmp_path / "conf" / "10-romana.conflist"
     assert json.loads(conflist.read_text()) == {
         "cniVersion": "1.0.0",
-        "cniVersions": ["0.3.1", "0.4.0", "1.0.0"],
+        "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"],
         "name": "romana",
         "plugins": [{"type": "romana"}],
     }

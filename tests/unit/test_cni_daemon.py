@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cni.agent_memory import Memory
+from cni.agent_journal import Journal
 from cni.agent_pending import PendingReleases
 from cni.agent_server import AgentServer
 from romana.errors import ConfigError
@@ -24,8 +24,8 @@ def test_wrong_configuration_ends_it_with_2(tmp_path: Path, text: str, named: st
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.parametrize("kind", [PendingReleases, Memory])
-def test_state_dir_that_cannot_be_made_is_named(tmp_path: Path, kind: type[PendingReleases | Memory]) -> None:
+@pytest.mark.parametrize("kind", [PendingReleases, Journal])
+def test_state_dir_that_cannot_be_made_is_named(tmp_path: Path, kind: type[PendingReleases | Journal]) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"agent\.state_dir"):
         kind(tmp_path / "file" / "state")

@@ -1,7 +1,8 @@
 """Results and errors in the shape of each version."""
 
 import json
-from ipaddress import IPv4Interface
+from dataclasses import replace
+from ipaddress import IPv4Interface, ip_interface
 from typing import Any
 
 import pytest
@@ -51,6 +52,29 @@ def test_version_1_0_0_states_no_family_and_leaves_empty_dns_out() -> None:
 def test_version_1_1_0_adds_the_mtu() -> None:
     interfaces = [{**HOST, "mtu": 1400}, {**POD, "mtu": 1400}]
     assert result("1.1.0") == {"cniVersion": "1.1.0", "interfaces": interfaces, "ips": [IP], "routes": ROUTES}
+
+
+DUAL = replace(ATTACHED, addresses=(ip_interface("10.40.0.5/32"), ip_interface("fd00::5/128")))
+ROUTE_6 = {"dst": "::/0", "gw": "fe80::1"}
+
+
+def dual(version: str) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(result_document(NetConf("romana", version, dns={}), DUAL))
+    return document
+
+
+def test_both_families_have_their_own_gateway_and_route() -> None:
+    assert dual("1.0.0")["ips"] == [IP, {"interface": 1, "address": "fd00::5/128", "gateway": "fe80::1"}]
+    assert dual("1.0.0")["routes"] == [*ROUTES, ROUTE_6]
+    assert [ip["version"] for ip in dual("0.3.1")["ips"]] == ["4", "6"]
+
+
+def test_first_versions_have_a_place_for_each_family() -> None:
+    ip6 = {"ip": "fd00::5/128", "gateway": "fe80::1", "routes": [ROUTE_6]}
+    assert dual("0.2.0")["ip6"] == ip6
+    alone = replace(ATTACHED, addresses=(ip_interface("fd00::5/128"),))
+    document = json.loads(result_document(NetConf("romana", "0.2.0", dns={}), alone))
+    assert document == {"cniVersion": "0.2.0", "ip6": ip6, "dns": {}}
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.3.1", "1.0.0", "1.1.0"])

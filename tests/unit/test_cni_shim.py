@@ -1,8 +1,9 @@
-"""The shim as a process, executed as a runtime would, under environments that a runtime might have."""
+"""Both shims as processes, executed as a runtime would, under environments that a runtime might have. One suite for the two."""
 
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import threading
@@ -16,8 +17,10 @@ import pytest
 
 from cni import errors, shim
 from cni.agent_wire import HEADER_BYTES, encode_answer, parse_environment, parse_header
-from cni.install import install
+from cni.compiling import compiled_shim
+from cni.install import Shim, install
 from cni.netconf import CURRENT_VERSION, VERSIONS
+from cni.node_request import NODE_COMMANDS
 from cni.request import REQUIRED
 
 CALL = {
@@ -69,9 +72,18 @@ class FakeAgent:
         self._listener.close()
 
 
+@pytest.fixture(params=[Shim.PYTHON, Shim.C])
+def kind(request: pytest.FixtureRequest) -> Shim:
+    """Which of the two."""
+    kind: Shim = request.param
+    if kind is Shim.C and not shutil.which("gcc"):
+        pytest.skip("no C compiler; ./dev setup installs gcc")
+    return kind
+
+
 @pytest.fixture
-def binary(tmp_path: Path) -> Path:
-    install(tmp_path / "bin", tmp_path / "conf", f"{tmp_path}/agent.sock")
+def binary(tmp_path: Path, kind: Shim) -> Path:
+    install(tmp_path / "bin", tmp_path / "conf", f"{tmp_path}/agent.sock", shim=kind)
     return tmp_path / "bin" / "romana"
 
 
@@ -236,7 +248,7 @@ def test_without_a_command_it_says_what_it_is(binary: Path, environ: dict[str, s
     ("change", "msg"),
     [
         ({"CNI_COMMAND": "FOO"}, "unknown CNI_COMMAND: FOO"),
-        ({"CNI_COMMAND": "GC"}, "unknown CNI_COMMAND: GC"),
+        ({"CNI_COMMAND": "gc"}, "unknown CNI_COMMAND: gc"),
         ({"CNI_CONTAINERID": "", "CNI_NETNS": ""}, "required env variables [CNI_CONTAINERID,CNI_NETNS] missing"),
         ({"CNI_COMMAND": "DEL", "CNI_NETNS": "", "CNI_IFNAME": ""}, "required env variables [CNI_IFNAME] missing"),
     ],
@@ -261,26 +273,35 @@ def test_pipe_for_a_namespace_does_not_hang(binary: Path, agent: FakeAgent, tmp_
     assert run(binary, CALL | {"CNI_NETNS": str(tmp_path / "pipe")}).returncode == 0
 
 
-def short(binary: Path, **seconds: float) -> Path:
-    """The shim with shorter patience."""
+SHORT = {
+    "deadline": ({"DEADLINE_S": "1"}, ("-DDEADLINE_S=1",)),
+    "connect": ({"CONNECT_S": '{b"ADD": 0.6, b"CHECK": 0.2, b"DEL": 0.2}'}, ("-DCONNECT_ADD_MS=600",)),
+    "answer": ({"ANSWER_S": '{b"ADD": 100, b"CHECK": 20, b"DEL": 1}'}, ("-DANSWER_DEL_S=1",)),
+}
+
+
+def shorten(binary: Path, kind: Shim, what: str) -> None:
+    """Give the shim shorter patience."""
+    constants, macros = SHORT[what]
+    if kind is Shim.C:
+        binary.unlink()
+        binary.write_bytes(compiled_shim(*macros))
+        binary.chmod(0o755)
+        return
     text = binary.read_text()
-    for name, value in seconds.items():
+    for name, value in constants.items():
         text, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
         assert count == 1
     binary.write_text(text)
-    return binary
 
 
-PATIENCE = '{b"ADD": 0.6, b"CHECK": 0.2, b"DEL": 0.2}'
-
-
-def test_absent_agent_is_code_11_after_the_commands_patience(binary: Path) -> None:
-    short(binary, CONNECT_S=PATIENCE)  # type: ignore[arg-type]
+def test_absent_agent_is_code_11_after_the_commands_patience(binary: Path, kind: Shim) -> None:
+    shorten(binary, kind, "connect")
     began = time.monotonic()
     document = failure(run(binary, CALL))
     assert document["code"] == 11
     assert "agent.sock" in document["msg"]
-    assert 0.6 <= time.monotonic() - began < 5
+    assert time.monotonic() - began >= 0.6  # it did try; how long beyond that is the machine's affair
 
 
 def test_agent_that_comes_late_is_waited_for(binary: Path, tmp_path: Path) -> None:
@@ -291,8 +312,8 @@ def test_agent_that_comes_late_is_waited_for(binary: Path, tmp_path: Path) -> No
     late.close()
 
 
-def test_agent_that_never_answers_is_code_11_within_the_deadline(binary: Path, tmp_path: Path) -> None:
-    short(binary, DEADLINE_S=1)
+def test_agent_that_never_answers_is_code_11_within_the_deadline(binary: Path, kind: Shim, tmp_path: Path) -> None:
+    shorten(binary, kind, "deadline")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "agent.sock"))
         listener.listen()
@@ -300,8 +321,8 @@ def test_agent_that_never_answers_is_code_11_within_the_deadline(binary: Path, t
     assert (document["code"], document["msg"]) == (11, "no answer within 1 s")
 
 
-def test_runtime_that_never_closes_its_end_is_code_11_within_the_deadline(binary: Path) -> None:
-    short(binary, DEADLINE_S=1)
+def test_runtime_that_never_closes_its_end_is_code_11_within_the_deadline(binary: Path, kind: Shim) -> None:
+    shorten(binary, kind, "deadline")
     reader, writer = os.pipe()
     ran = subprocess.run([binary], env=CALL, stdin=reader, capture_output=True, check=False, timeout=30)
     os.close(reader)
@@ -320,6 +341,7 @@ def test_agent_that_dies_during_a_del_is_asked_again(binary: Path, agent: FakeAg
     assert len(agent.requests) == 3
 
 
+@pytest.mark.parametrize("kind", [Shim.PYTHON], indirect=True)
 def test_bug_is_told_as_an_error_never_as_a_traceback(binary: Path) -> None:
     binary.write_text(
         binary.read_text().replace("    check_environment(command, environ)\n", "    raise ValueError('a \"bug\"\\n')\n")
@@ -332,9 +354,10 @@ def test_impossible_socket_path_is_told_at_once(binary: Path) -> None:
     binary.with_name("romana.socket").write_text("/" + "x" * 200)
     began = time.monotonic()
     assert failure(run(binary, CALL))["code"] == 11
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < shim.CONNECT_S[b"ADD"]  # it does not wait for what can never be
 
 
+@pytest.mark.parametrize("kind", [Shim.PYTHON], indirect=True)
 def test_ordinary_path_imports_nothing_but_what_the_interpreter_has_at_hand(binary: Path, agent: FakeAgent) -> None:
     def imported(*arguments: str, environ: dict[str, str]) -> set[str]:
         command = ["/usr/bin/python3", "-IS", "-X", "importtime", *arguments]
@@ -349,9 +372,9 @@ def test_shim_says_what_the_agent_says() -> None:
     assert shim.VERSIONS == VERSIONS
     assert shim.CURRENT == CURRENT_VERSION
     named = {command.decode(): tuple(name.decode() for name in names) for command, names in shim.REQUIRED.items()}
-    assert named == REQUIRED
+    assert named == REQUIRED | dict.fromkeys(NODE_COMMANDS, ())
     assert shim.ANSWER_S.keys() == shim.CONNECT_S.keys() == shim.REQUIRED.keys()
-    for code in ("INVALID_ENVIRONMENT", "INVALID_NETNS", "TRY_AGAIN", "INTERNAL"):
+    for code in ("INVALID_ENVIRONMENT", "INVALID_NETNS", "TRY_AGAIN", "NOT_AVAILABLE", "INTERNAL"):
         assert getattr(shim, code) == getattr(errors, code)
 
 
@@ -363,8 +386,8 @@ def stopped_agent(path: Path) -> socket.socket:
     return listener
 
 
-def test_del_does_not_wait_long_for_an_agent_that_is_stopped(binary: Path, tmp_path: Path) -> None:
-    short(binary, ANSWER_S='{b"ADD": 100, b"CHECK": 20, b"DEL": 1}')  # type: ignore[arg-type]
+def test_del_does_not_wait_long_for_an_agent_that_is_stopped(binary: Path, kind: Shim, tmp_path: Path) -> None:
+    shorten(binary, kind, "answer")
     with stopped_agent(tmp_path / "agent.sock"):
         document = failure(run(binary, CALL | {"CNI_COMMAND": "DEL"}))
     assert (document["code"], document["msg"]) == (11, "no answer within 1 s")
@@ -374,3 +397,24 @@ def test_del_does_not_wait_long_for_an_agent_that_is_stopped(binary: Path, tmp_p
 def test_del_carries_the_namespace_while_it_is_there(binary: Path, agent: FakeAgent) -> None:
     run(binary, CALL | {"CNI_COMMAND": "DEL"})
     assert agent.requests[0][2] == 1
+
+
+@pytest.mark.parametrize("agent", [[encode_answer(0, b"")]], indirect=True)
+@pytest.mark.parametrize("command", ["GC", "STATUS"])
+def test_commands_about_the_node_need_no_container_and_carry_no_namespace(binary: Path, agent: FakeAgent, command: str) -> None:
+    ran = run(binary, {"CNI_COMMAND": command, "CNI_PATH": "/x", "CNI_NETNS": "/proc/self/ns/net"})
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")
+    assert agent.requests[0][2] == 0
+
+
+def test_status_without_an_agent_is_code_50(binary: Path) -> None:
+    document = failure(run(binary, {"CNI_COMMAND": "STATUS"}))
+    assert (document["code"], "agent.sock" in document["msg"]) == (50, True)
+
+
+def test_binary_finds_its_sidecar_beside_the_path_it_was_executed_by(binary: Path, agent: FakeAgent, tmp_path: Path) -> None:
+    link = tmp_path / "elsewhere"
+    link.symlink_to(binary)
+    (tmp_path / "elsewhere.socket").write_text(f"  {tmp_path}/agent.sock \n")
+    binary.with_name("romana.socket").unlink()
+    assert run(link, CALL).returncode == 0

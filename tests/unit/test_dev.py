@@ -76,7 +76,7 @@ def test_setup_that_was_killed_half_way_is_done_anew_and_two_at_once_wait_for_ea
     running = [
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.STDOUT, text=True) for _ in "ab"
     ]
-    outputs = [process.communicate(timeout=60)[0] for process in running]
+    outputs = [process.communicate(timeout=300)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], outputs
     assert sum("dev: venv: a Python" in output for output in outputs) == 1, outputs
 

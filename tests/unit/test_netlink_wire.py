@@ -74,6 +74,13 @@ def test_link_comes_back() -> None:
     )
 
 
+@pytest.mark.parametrize("before", [b"", attribute(links.IFLA_MTU, u32(1500))])
+def test_name_is_found_wherever_it_stands(before: bytes) -> None:
+    payload = struct.pack("=BxHiII", 0, 1, 7, 1, 0) + before + attribute(links.IFLA_IFNAME, text("rom0123456789ab"))
+    event = Reply(16, 0, 1, payload + attribute(links.IFLA_LINK, u32(3)))
+    assert (links.name_of(event), links.deleted_index(event)) == ("rom0123456789ab", 7)
+
+
 def test_address_route_and_neighbour_come_back_from_the_bytes_we_send() -> None:
     address = ip.add_address(7, IPv4Interface("10.40.0.5/32"))
     assert ip.parse_address(Reply(20, 0, 1, address.payload)) == (7, IPv4Interface("10.40.0.5/32"))

@@ -1,0 +1,142 @@
+"""What outlives the agent's death, as one file of lines, each appended in one write. Blocking; any thread.
+
+A file for each attachment would cost an ADD about a millisecond of the file system's work; a line costs microseconds. Nothing is
+synced: what a killed agent has written stays in the page cache, and a crash of the machine takes the interfaces too. The file is
+written anew, by rename, at the start and when most of it is history.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cni.request import AttachmentId
+from romana.errors import ConfigError, Fault
+
+__all__ = ["Journal", "Remembered", "replay"]
+
+log = logging.getLogger(__name__)
+
+LINES_MAX = 4096
+"""History that is kept at most, beside what is still true: about 1 MiB."""
+
+Document = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class Remembered:
+    """What the lines add up to."""
+
+    intended: dict[AttachmentId, None] = field(default_factory=dict)
+    """ADDs that began and were not settled, the oldest first."""
+    finished: dict[AttachmentId, Document] = field(default_factory=dict)
+    """Finished attachments and what is kept of each."""
+
+    def apply(self, op: str, key: AttachmentId, document: Document) -> None:
+        """One line."""
+        if op == "intend":
+            self.intended[key] = None
+        elif op == "settle":
+            self.intended.pop(key, None)
+        elif op == "finish":
+            self.intended.pop(key, None)
+            self.finished[key] = document
+        elif op == "forget":
+            self.finished.pop(key, None)
+
+    def lines(self) -> list[str]:
+        """The fewest lines that add up to it."""
+        finished = [_line("finish", key, document) for key, document in self.finished.items()]
+        return [*finished, *(_line("intend", key, {}) for key in self.intended)]
+
+
+def replay(lines: Iterable[str]) -> Remembered:
+    """What lines add up to; one that an agent died of writing, or that a full disk cut, is passed over."""
+    found = Remembered()
+    for line in lines:
+        try:
+            op, conf, container_id, ifname, document = json.loads(line)
+            found.apply(op, AttachmentId(conf, container_id, ifname), dict(document))
+        except (ValueError, TypeError):
+            if line.strip():
+                log.warning("a line of the journal cannot be read", extra={"line": line[:200]})
+    return found
+
+
+class Journal:
+    """The file `<state dir>/journal`. A full disk stops no pod: it is logged."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Raises ConfigError when the file cannot be used."""
+        self._file = state_dir / "journal"
+        self._lock = threading.Lock()
+        self._history = 0
+        self._is_torn = False
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._now = replay(self._file.read_text(errors="replace").splitlines() if self._file.exists() else [])
+            self._fd = self._rewrite()
+        except OSError as err:
+            fault = Fault("agent.state_dir", f"is {str(state_dir)!r}, and {self._file} cannot be written: {err.strerror}")
+            raise ConfigError("the agent cannot work as configured:", [fault]) from err
+
+    def intended(self) -> list[AttachmentId]:
+        """ADDs that began and were not settled."""
+        with self._lock:
+            return list(self._now.intended)
+
+    def finished(self) -> dict[AttachmentId, Document]:
+        """Finished attachments."""
+        with self._lock:
+            return dict(self._now.finished)
+
+    def is_intended(self, key: AttachmentId) -> bool:
+        """True until it is settled or finished."""
+        return key in self._now.intended
+
+    def is_finished(self, key: AttachmentId) -> bool:
+        """True until it is forgotten."""
+        return key in self._now.finished
+
+    def append(self, op: str, key: AttachmentId, document: Document | None = None) -> None:
+        """`intend`, `settle`, `finish` (settles too) or `forget`; written when this returns."""
+        with self._lock:
+            self._now.apply(op, key, document or {})
+            self._history += 1
+            try:
+                if self._history > LINES_MAX + len(self._now.finished):
+                    old, self._fd = self._fd, self._rewrite()
+                    os.close(old)
+                else:
+                    self._write(_line(op, key, document or {}))
+            except OSError as err:
+                self._history = 0  # not to rewrite with every line
+                log.warning("what is remembered is not up to date", extra={"attachment": str(key), "error": str(err)})
+
+    def close(self) -> None:
+        """Write no more."""
+        with self._lock:
+            os.close(self._fd)
+
+    def _write(self, line: str) -> None:
+        blob = f"{line}\n".encode()
+        if self._is_torn:  # what follows half a line must not be lost with it
+            blob = b"\n" + blob
+        self._is_torn = True
+        if os.write(self._fd, blob) == len(blob):
+            self._is_torn = False
+
+    def _rewrite(self) -> int:
+        part = self._file.with_suffix(".part")
+        part.write_text("".join(f"{line}\n" for line in self._now.lines()))
+        part.rename(self._file)
+        self._history, self._is_torn = 0, False
+        return os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
+
+def _line(op: str, key: AttachmentId, document: Document) -> str:
+    return json.dumps([op, key.conf, key.container_id, key.ifname, document])
