@@ -16,7 +16,7 @@ from romana.v1.ipam_pb2 import AllocateRequest
 from romana.v1.node_pb2 import AddNodeRequest
 from romana.v1.store_pb2 import AttachmentKey, PodRef
 
-__all__ = ["read_address", "read_allocate", "read_attachment", "read_node", "read_node_name"]
+__all__ = ["check_batch", "read_address", "read_allocate", "read_attachment", "read_node", "read_node_name"]
 
 Value = TypeVar("Value")
 
@@ -25,6 +25,7 @@ _CNI_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The specification has no limit, runtimes use 64; 255 is what any file system, and so any runtime's own folder of that name, can
 # take (NAME_MAX, linux/limits.h). A key of the store has no limit of its own.
 _CNI_NAME_MAX = 255
+BATCH_MAX = 1000  # about a third of a MiB, and a second of work
 _IFNAME_MAX = 15  # IFNAMSIZ less the NUL, linux/if.h
 _IFNAME_REFUSED = re.compile(r"[/:\s\0]")  # dev_valid_name(), linux/net/core/dev.c
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # Kubernetes UIDs and boot ids are UUIDs; others may come from scripts
@@ -61,10 +62,16 @@ def read_address(text: str) -> Address:
     return ip
 
 
-def read_node_name(text: str) -> str:
-    """A node's name; raises InvalidInput."""
-    _refuse(_node_name_faults("name", text))
+def read_node_name(text: str, path: str = "name") -> str:
+    """A node's name; raises InvalidInput that names the field `path`."""
+    _refuse(_node_name_faults(path, text))
     return text
+
+
+def check_batch(size: int) -> None:
+    """Raise InvalidInput for a batch that is too large."""
+    if size > BATCH_MAX:
+        _refuse([Fault("requests", f"has {size} entries; at most {BATCH_MAX} are accepted, send more batches")])
 
 
 def read_node(request: AddNodeRequest) -> tuple[str, str, tuple[Address, ...], dict[str, str]]:

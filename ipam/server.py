@@ -69,7 +69,7 @@ class Ipamd:
         self._upkeep = Upkeep(self.state, self.topologies, claims)
         self.allocations = Allocations(reader, self.state, committer, picker, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
-        self._ipam = IpamService(reader, self.state, self.allocations, self.releases)
+        self._ipam = IpamService(store, reader, self.state, self.allocations, self.releases)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:

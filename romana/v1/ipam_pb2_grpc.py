@@ -44,6 +44,21 @@ class IpamStub(object):
                 request_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.AllocateBatch = channel.unary_unary(
+                '/romana.v1.Ipam/AllocateBatch',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchResponse.FromString,
+                _registered_method=True)
+        self.ReleaseBatch = channel.unary_unary(
+                '/romana.v1.Ipam/ReleaseBatch',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchResponse.FromString,
+                _registered_method=True)
+        self.ListAttachments = channel.unary_unary(
+                '/romana.v1.Ipam/ListAttachments',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.FromString,
+                _registered_method=True)
         self.Lookup = channel.unary_unary(
                 '/romana.v1.Ipam/Lookup',
                 request_serializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
@@ -68,6 +83,27 @@ class IpamServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AllocateBatch(self, request, context):
+        """Allocate for many attachments, each by itself: one that is refused leaves the others alone. At most 1,000; answers in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseBatch(self, request, context):
+        """Release for many attachments, each by itself. At most 1,000; answers in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttachments(self, request, context):
+        """What the attachments of one node are, as the store has them now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Lookup(self, request, context):
         """Says all there is to know of one address.
         """
@@ -87,6 +123,21 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseRequest.FromString,
                     response_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'AllocateBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllocateBatch,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchResponse.SerializeToString,
+            ),
+            'ReleaseBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseBatch,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchResponse.SerializeToString,
+            ),
+            'ListAttachments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttachments,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.SerializeToString,
             ),
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
@@ -148,6 +199,87 @@ class Ipam(object):
             '/romana.v1.Ipam/Release',
             romana_dot_v1_dot_ipam__pb2.ReleaseRequest.SerializeToString,
             romana_dot_v1_dot_ipam__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllocateBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/AllocateBatch',
+            romana_dot_v1_dot_ipam__pb2.AllocateBatchRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.AllocateBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ReleaseBatch',
+            romana_dot_v1_dot_ipam__pb2.ReleaseBatchRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReleaseBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttachments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ListAttachments',
+            romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.FromString,
             options,
             channel_credentials,
             insecure,
