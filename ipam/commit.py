@@ -24,11 +24,15 @@ Write = Put | Delete
 
 @dataclass(frozen=True, slots=True)
 class Txn:
-    """One caller's transaction. `reads` run when a compare fails, so that the answer names the conflict."""
+    """One caller's transaction."""
 
     compares: tuple[Compare, ...]
     writes: tuple[Write, ...]
-    reads: tuple[Get, ...] = ()
+
+    @property
+    def reads(self) -> tuple[Get, ...]:
+        """Run when a compare fails, so that the answer names the conflict: every key that is compared, not whole prefixes."""
+        return tuple(map(Get, dict.fromkeys(compare.key for compare in self.compares if not compare.prefix)))
 
     def size(self) -> int:
         """About how many bytes it takes on the wire."""

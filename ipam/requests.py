@@ -37,9 +37,11 @@ def read_allocate(request: AllocateRequest) -> Wanted:
     faults += _id_faults("node_uid", request.node_uid) + _id_faults("boot_id", request.boot_id)
     if request.HasField("pod"):
         faults += _pod_faults(request.pod)
+    for index, name in enumerate(request.networks):
+        _tried(syntax.network_name, name, f"networks[{index}]", faults)
     _refuse(faults)
     pod = PodId(request.pod.namespace, request.pod.name, request.pod.uid) if request.HasField("pod") else None
-    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod)
+    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod, tuple(request.networks))
 
 
 def read_attachment(message: AttachmentKey) -> AttachmentId:

@@ -39,8 +39,8 @@ class Fault:
 class RomanaError(Exception):
     """Base of all errors that we raise on purpose.
 
-    `reason` is for programs, such as "NETWORK_EXHAUSTED"; empty where the class says it all. proto/romana/v1/ipam.proto lists those
-    of the allocation API.
+    `reason` is for programs, such as "NETWORK_EXHAUSTED"; empty where the class says it all. proto/romana/v1/ipam.proto lists
+    those of the allocation API.
     """
 
     def __init__(self, message: str = "", *, reason: str = "") -> None:

@@ -27,6 +27,16 @@ class NetworkSpec:
     """Prefix length of its blocks."""
     tenants: tuple[str, ...] = ()
     """Tenants that may use it, in the order of the document; empty: any."""
+    owner: str = "node"
+    """Who owns its blocks: "node", or "tenant": a tenant's segment on a node, as in Romana."""
+    reserved: tuple[Network, ...] = ()
+    """Addresses in it that are not given out."""
+    cooldown_s: int | None = None
+    """How long a released address rests, in seconds; None: as ipamd is configured."""
+    dual: str = ""
+    """On an IPv4 network, the IPv6 network whose addresses go with its own; empty: none."""
+    fallback: bool = True
+    """Whether the tenants that it lists may use the networks that list none, when it is full."""
 
 
 @dataclass(frozen=True, slots=True)
