@@ -20,7 +20,7 @@ from ipam.state import State
 from ipam.table import Row
 from romana import keys
 from romana.errors import Ambiguous, Conflict, Exhausted, InvalidInput, NotFound, Refused
-from romana.store.api import KeyValue
+from romana.store.api import KeyValue, Store
 from romana.v1.store_pb2 import Pod
 
 __all__ = ["Allocations", "Granted", "Wanted"]
@@ -58,12 +58,14 @@ class Allocations:
 
     def __init__(
         self,
+        store: Store,
         reader: Reader,
         state: State,
         committer: Committer,
         picker: Picker,
         now_ms: Callable[[], int],
     ) -> None:
+        self._store = store
         self._reader = reader
         self._state = state
         self._committer = committer
@@ -88,6 +90,8 @@ class Allocations:
                 granted = None
             if granted is not None:
                 return granted
+            if look:  # what was in the way is known, but for a reservation: that is compared as a whole
+                await self._state.reload(self._store, keys.RESERVATIONS)
             look = True
         raise Conflict(f"no address for {wanted.attachment}: {ATTEMPTS} times something else changed meanwhile; try again")
 

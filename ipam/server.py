@@ -14,6 +14,7 @@ from ipam.nodes import Nodes
 from ipam.picker import Picker
 from ipam.reads import Reader
 from ipam.releasing import Releases
+from ipam.reservations import Reservations
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
 from ipam.state import State
@@ -67,9 +68,10 @@ class Ipamd:
         self.topologies = Topologies(store, reader, self.state, admin, _now_ms)
         self.nodes = Nodes(store, reader, self.state, admin)
         self._upkeep = Upkeep(self.state, self.topologies, claims)
-        self.allocations = Allocations(reader, self.state, committer, picker, _now_ms)
+        self.allocations = Allocations(store, reader, self.state, committer, picker, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
-        self._ipam = IpamService(store, reader, self.state, self.allocations, self.releases)
+        self.reservations = Reservations(store, self.state, _now_ms)
+        self._ipam = IpamService(store, reader, self.state, self.allocations, self.releases, self.reservations)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:

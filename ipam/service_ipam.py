@@ -13,6 +13,7 @@ from ipam.listing import attachments_of
 from ipam.lookup import Found, look_up
 from ipam.reads import Reader
 from ipam.releasing import Releases
+from ipam.reservations import Reservations
 from ipam.state import State
 from romana.errors import RomanaError
 from romana.rpc.status import reason_of, to_details, to_status_code
@@ -33,12 +34,21 @@ Context = grpc.aio.ServicerContext[object, object]
 class IpamService(IpamServicer):
     """See ipam.proto; errors become statuses in romana.rpc."""
 
-    def __init__(self, store: Store, reader: Reader, state: State, allocations: Allocations, releases: Releases) -> None:
+    def __init__(
+        self,
+        store: Store,
+        reader: Reader,
+        state: State,
+        allocations: Allocations,
+        releases: Releases,
+        reservations: Reservations,
+    ) -> None:
         self._store = store
         self._reader = reader
         self._state = state
         self._allocations = allocations
         self._releases = releases
+        self._reservations = reservations
 
     async def Allocate(self, request: ipam_pb2.AllocateRequest, context: Context) -> ipam_pb2.AllocateResponse:  # noqa: N802, ARG002
         """Gives an attachment its addresses, durably, before it answers."""
@@ -86,6 +96,21 @@ class IpamService(IpamServicer):
         """The attachments of one node."""
         revision, found = await attachments_of(self._store, requests.read_node_name(request.node, "node"))
         return ipam_pb2.ListAttachmentsResponse(attachments=found, revision=revision)
+
+    async def Reserve(self, request: ipam_pb2.ReserveRequest, context: Context) -> ipam_pb2.ReserveResponse:  # noqa: N802, ARG002
+        """Keeps addresses from being given out."""
+        cidr = requests.read_reservation(request.cidr, request.note)
+        record, revision, existing = await self._reservations.reserve(cidr, request.note)
+        return ipam_pb2.ReserveResponse(network=record.network, cidr=str(cidr), revision=revision, existing=existing)
+
+    async def ReleaseReservation(  # noqa: N802
+        self,
+        request: ipam_pb2.ReleaseReservationRequest,
+        context: Context,  # noqa: ARG002
+    ) -> ipam_pb2.ReleaseReservationResponse:
+        """Ends a reservation."""
+        network, revision = await self._reservations.release(requests.read_reservation(request.cidr, ""))
+        return ipam_pb2.ReleaseReservationResponse(network=network, revision=revision)
 
     async def _allocate(self, request: ipam_pb2.AllocateRequest) -> ipam_pb2.AllocateResponse:
         granted = await self._allocations.allocate(requests.read_allocate(request))

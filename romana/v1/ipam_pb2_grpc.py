@@ -59,6 +59,16 @@ class IpamStub(object):
                 request_serializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.FromString,
                 _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/romana.v1.Ipam/Reserve',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.ReleaseReservation = channel.unary_unary(
+                '/romana.v1.Ipam/ReleaseReservation',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationResponse.FromString,
+                _registered_method=True)
         self.Lookup = channel.unary_unary(
                 '/romana.v1.Ipam/Lookup',
                 request_serializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
@@ -104,6 +114,20 @@ class IpamServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Reserve(self, request, context):
+        """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseReservation(self, request, context):
+        """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Lookup(self, request, context):
         """Says all there is to know of one address.
         """
@@ -138,6 +162,16 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.ListAttachments,
                     request_deserializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.FromString,
                     response_serializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReserveRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReserveResponse.SerializeToString,
+            ),
+            'ReleaseReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseReservation,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationResponse.SerializeToString,
             ),
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
@@ -280,6 +314,60 @@ class Ipam(object):
             '/romana.v1.Ipam/ListAttachments',
             romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
             romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/Reserve',
+            romana_dot_v1_dot_ipam__pb2.ReserveRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ReleaseReservation',
+            romana_dot_v1_dot_ipam__pb2.ReleaseReservationRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReleaseReservationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,10 @@ class IpamStub:
     """Release for many attachments, each by itself. At most 1,000; answers in order."""
     ListAttachments: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ListAttachmentsRequest, _ipam_pb2.ListAttachmentsResponse]
     """What the attachments of one node are, as the store has them now."""
+    Reserve: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReserveRequest, _ipam_pb2.ReserveResponse]
+    """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent."""
+    ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseReservationRequest, _ipam_pb2.ReleaseReservationResponse]
+    """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
     Lookup: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]
     """Says all there is to know of one address."""
 
@@ -88,6 +92,10 @@ class IpamAsyncStub(IpamStub):
     """Release for many attachments, each by itself. At most 1,000; answers in order."""
     ListAttachments: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ListAttachmentsRequest, _ipam_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
     """What the attachments of one node are, as the store has them now."""
+    Reserve: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReserveRequest, _ipam_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent."""
+    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseReservationRequest, _ipam_pb2.ReleaseReservationResponse]  # type: ignore[assignment]
+    """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
     Lookup: _aio.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]  # type: ignore[assignment]
     """Says all there is to know of one address."""
 
@@ -131,6 +139,22 @@ class IpamServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ipam_pb2.ListAttachmentsResponse, _abc.Awaitable[_ipam_pb2.ListAttachmentsResponse]]:
         """What the attachments of one node are, as the store has them now."""
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _ipam_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ReserveResponse, _abc.Awaitable[_ipam_pb2.ReserveResponse]]:
+        """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ReleaseReservation(
+        self,
+        request: _ipam_pb2.ReleaseReservationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ReleaseReservationResponse, _abc.Awaitable[_ipam_pb2.ReleaseReservationResponse]]:
+        """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
 
     @_abc_1.abstractmethod
     def Lookup(
