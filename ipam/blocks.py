@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from ipam.topology.carving import Prefix, subprefix
+from ipam.topology.carving import Prefix
+from ipam.topology.splitting import subprefix
 from romana.errors import InvalidInput
 from romana.keys import Address, Network
 
