@@ -10,6 +10,7 @@ import typer
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table, say
+from romana.cli.topology_forecast import topology_forecast
 from romana.v1.topology_pb2 import (
     ApplyRequest,
     ApplyResponse,
@@ -26,6 +27,8 @@ from romana.v1.topology_pb2_grpc import TopologyStub
 __all__ = ["app", "read_document", "show_topology"]
 
 app = typer.Typer(help="The topology document: check it, apply it, show what follows from it.", no_args_is_help=True)
+
+app.command(name="forecast")(topology_forecast)
 
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="Topology document, JSON or YAML; - for standard input.")]
 
