@@ -137,6 +137,8 @@ class Occupancy:
         """End `reserve`: from now on the address is what the store says."""
         key = address_key(network, ip)
         self._in_flight.discard(key)
+        if row is not None and row.value.held and row.value.block == block and self._is_held(block_key(network, block), ip):
+            return  # written as it was reserved: so it nearly always is
         self._show(key, AddressRecord(network, ip, block, None, None, 0), None)
         if row is not None:
             self._show(key, row.value, row.value)
@@ -150,6 +152,10 @@ class Occupancy:
         group = self._groups.get((network, path))
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
+
+    def _is_held(self, key: str, ip: Address) -> bool:
+        block = self._blocks.get(key)
+        return block is not None and bool(block.held >> block.offset(ip) & 1)
 
     def _new_block(self, network: str, cidr: Network) -> Block:
         return Block(cidr, reserved=reserved_in(cidr, self._reserved.get(network, ())))
