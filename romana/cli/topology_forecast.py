@@ -35,7 +35,7 @@ def topology_forecast(
     tenant: Annotated[str, typer.Option(help="Whose pods.")] = "default",
     output: OutputOption = Output.TABLE,
 ) -> None:
-    """Place so many nodes and fill them with so many pods, by the real allocator in memory; nothing is asked of a cluster with FILE.
+    """Place so many nodes and fill them with so many pods, by the real allocator in memory; with FILE no cluster is asked.
 
     Nodes are the hosts that the document lists, then ones with the labels of the cluster's nodes, or of the groups, in turn.
     Exit 0: all pods stand. Exit 1: one got no address, or a node no group.
