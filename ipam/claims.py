@@ -125,9 +125,10 @@ class Claims:
 
     def _ahead(self, holdings: Holdings) -> Network | None:
         cidr = next_block(holdings, self._clock())
-        if cidr is None or not leaves_reserve(holdings, self._state.bare_nodes(holdings.group.network, holdings.group.path)):
-            return None
-        return cidr
+        group = (holdings.group.network, holdings.group.path)
+        if cidr is None or leaves_reserve(holdings, self._state.standing_nodes(*group)):
+            return cidr  # enough for every node of the group, bare or not: to count the bare ones would cost all of them
+        return cidr if leaves_reserve(holdings, self._state.bare_nodes(*group)) else None
 
     def _needed(self, holdings: Holdings) -> Network | None:
         pick = choose(holdings, self._clock())

@@ -172,6 +172,10 @@ class State:
             known = self._takes[node.key] = (topology, node, standing)
         return known[2]
 
+    def standing_nodes(self, network: str, path: str) -> int:
+        """How many nodes of a group take addresses. O(1)."""
+        return len(self._standing.get((network, path), ()))
+
     def bare_nodes(self, network: str, path: str) -> int:
         """How many nodes of a group have no block there yet. O(nodes of the group)."""
         standing = self._standing.get((network, path), {})

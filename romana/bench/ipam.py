@@ -8,6 +8,7 @@ unary, batch         Allocate, AllocateBatch of 32;  by ipamd, answered after th
 
 import asyncio
 import itertools
+import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
@@ -55,6 +56,8 @@ class _Load:
 
 async def measure(settings: Settings, say: Callable[[str], None]) -> Report:
     """Everything, on etcds and ipamds of its own that are removed at the end. Raises FatalError when one does not start."""
+    if (task := asyncio.current_task()) is not None:  # so that what was started is removed then, too
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     began, where = machine.now(), machine.describe()
     series: list[Series] = []
     for members in settings.members:
