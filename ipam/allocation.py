@@ -1,27 +1,28 @@
 """Gives addresses to attachments: decide on the state, write in one transaction, and look again when something was in the way.
 
-node known, same incarnation ──→ attachment there already? ──→ pick ──→ (claim a block) ──→ transaction ──→ answer
-             ▲                                                                                │ conflict, lost answer
-             └────────────────────────────────── learn what is in the way ────────────────────┘
+node known, same incarnation ──→ pod ──→ pick ──→ (claim a block) ──→ transaction ──→ answer
+             ▲                                                             │ conflict, lost answer, refusal
+             └──── ask the store: attachment there already? ───────────────┘
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ipam import codec_address, transactions
 from ipam.allocator import PickKind
 from ipam.commit import Committer
+from ipam.demand import Demand, demand_of
 from ipam.history import UNSEEN, Seen
-from ipam.picker import Picker
+from ipam.picker import Picked, Picker
 from ipam.reads import Reader
-from ipam.records import Assigned, AttachmentId, AttachmentRecord, NodeRecord, PodId, endpoint_keys
+from ipam.records import AttachmentId, AttachmentRecord, NodeRecord, PodId, address_key, block_key, endpoint_keys
 from ipam.recovery import Recovery
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
-from romana.errors import Ambiguous, Conflict, NotFound, Refused
-from romana.store.api import KeyValue
+from romana.errors import Ambiguous, Conflict, Exhausted, InvalidInput, NotFound, Refused
+from romana.store.api import KeyValue, Store
 from romana.v1.store_pb2 import Pod
 
 __all__ = ["Allocations", "Granted", "Wanted"]
@@ -40,6 +41,8 @@ class Wanted:
     """The incarnation that asks; empty: whichever is there."""
     boot_id: str = ""
     pod: PodId | None = None
+    networks: tuple[str, ...] = ()
+    """As the CNI configuration asks; empty: as the pod asks, or the topology."""
     seen: Seen = UNSEEN
     """How far the node's agent has seen the store."""
 
@@ -61,6 +64,7 @@ class Allocations:
 
     def __init__(
         self,
+        store: Store,
         reader: Reader,
         state: State,
         committer: Committer,
@@ -68,6 +72,7 @@ class Allocations:
         recovery: Recovery,
         now_ms: Callable[[], int],
     ) -> None:
+        self._store = store
         self._reader = reader
         self._state = state
         self._committer = committer
@@ -78,31 +83,44 @@ class Allocations:
     async def allocate(self, wanted: Wanted) -> Granted:
         """Give the attachment its addresses, or those that it has; durable before it returns. Idempotent.
 
-        Raises NotFound, Refused, Exhausted; Conflict and Unavailable when the same request may succeed later.
+        The first attempt trusts what was heard: the transaction finds out whether the attachment is there already. After any
+        refusal or conflict the store is asked, so that a repeat is answered whatever has become of its node, pod or network.
+        Raises NotFound, Refused, InvalidInput, Exhausted; Conflict and Unavailable when the same request may succeed later.
         """
         self._state.require_whole()
+        look = self._state.may_hold(wanted.attachment)
         for _ in range(ATTEMPTS):
-            granted = await self._attempt(wanted)
+            try:
+                granted = await self._attempt(wanted, look)
+            except (NotFound, Refused, InvalidInput, Exhausted):
+                if look:
+                    raise
+                granted = None
             if granted is not None:
                 return granted
+            if look:  # what was in the way is known, but for a reservation: that is compared as a whole
+                await self._state.reload(self._store, keys.RESERVATIONS)
+            look = True
         raise Conflict(f"no address for {wanted.attachment}: {ATTEMPTS} times something else changed meanwhile; try again")
 
-    async def _attempt(self, wanted: Wanted) -> Granted | None:
+    async def _attempt(self, wanted: Wanted, look: bool) -> Granted | None:
         node = await self._node(wanted)
+        endpoint_key, full = endpoint_keys(wanted.attachment, wanted.pod)
         pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
-        plain, full = endpoint_keys(wanted.attachment, wanted.pod)
+        asked = [wanted.attachment.key, endpoint_key, *pod_keys] if look else pod_keys
         asker = f"the agent of node {wanted.attachment.node}"
-        history, found = await self._recovery.allowed(wanted.seen, asker, wanted.attachment.key, plain, *pod_keys)
-        if (item := found[wanted.attachment.key]) is not None:
+        history, found = await self._recovery.allowed(wanted.seen, asker, *asked)
+        if look and (item := found[wanted.attachment.key]) is not None:
             return replace(_existing(item, wanted, node.value), history=history)
+        if look and found[endpoint_key] is not None:
+            endpoint_key = full
         pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
-        placement, pick = await self._picker.reserve(node.value.name, wanted.pod.namespace if wanted.pod else "")
-        address = Assigned(placement.network, pick.ip, pick.block)
+        picked = await self._picker.reserve(node.value.name, _demand(wanted, pod[1] if pod else None))
         try:
-            granted = await self._write(wanted, address, pick.kind, full if found[plain] else plain, pod)
+            granted = await self._write(wanted, picked, endpoint_key, pod[0] if pod else None)
             return replace(granted, history=history) if granted else None
         finally:
-            self._picker.settle(address)
+            self._picker.settle(picked)
 
     async def _node(self, wanted: Wanted) -> Row[NodeRecord]:
         """The node, fenced by its incarnation; asks the store before it says no."""
@@ -112,38 +130,41 @@ class Allocations:
             await self._reader.read(keys.node(name))
             row = self._state.node(name)
         if row is None:
-            raise NotFound(f"node {name} is not known (no key {keys.node(name)}); add it first: romana node add {name}")
+            raise NotFound(
+                f"node {name} is not known (no key {keys.node(name)}); add it first: romana node add {name}",
+                reason="NODE_UNKNOWN",
+            )
         if wanted.node_uid not in {"", row.value.uid}:
             raise Refused(
-                f"node {name} is now another incarnation: its uid is {row.value.uid}, the request is from {wanted.node_uid}"
+                f"node {name} is now another incarnation: its uid is {row.value.uid}, the request is from {wanted.node_uid}",
+                reason="NODE_REPLACED",
             )
         return row
 
-    async def _write(
-        self, wanted: Wanted, address: Assigned, kind: PickKind, endpoint_key: str, pod: KeyValue | None
-    ) -> Granted | None:
+    async def _write(self, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
         node = self._state.node(wanted.attachment.node)
-        block = self._state.blocks.rows.get(keys.block(address.network, address.block))
-        if node is None or block is None:
+        addresses = tuple(each.address for each in picked)
+        blocks = [self._state.blocks.rows.get(block_key(address.network, address.block)) for address in addresses]
+        if node is None or None in blocks:
             return None
-        record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, (address,), self._now_ms())
-        row = self._state.addresses.rows.get(keys.address(address.network, address.ip))
-        txn = transactions.allocate(record, node, [(row, block)], endpoint_key, pod)
+        record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
+        rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
+        taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
+        txn = transactions.allocate(record, node, taken, endpoint_key, pod, self._state.reservations.revision)
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:
             return await self._read_back(wanted, record)
         if result.succeeded:
-            _log(record, kind)
+            _log(record, picked)
             return Granted(record, result.revision, existing=False)
         item = self._state.learn(txn.reads, result)[wanted.attachment.key]
         return _existing(item, wanted, node.value) if item is not None else None
 
     async def _read_back(self, wanted: Wanted, record: AttachmentRecord) -> Granted | None:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
-        address = record.addresses[0]
-        wrote = [keys.address(address.network, address.ip), record.id.key]
+        wrote = [*(address_key(address.network, address.ip) for address in record.addresses), record.id.key]
         _, found = await self._reader.read(*wrote, keys.node(record.id.node))
         item, node = found[record.id.key], self._state.node(record.id.node)
         if item is None or node is None:
@@ -156,27 +177,45 @@ def _existing(item: KeyValue, wanted: Wanted, node: NodeRecord) -> Granted:
     """The answer that was given before; raises Refused when it was given to somebody else."""
     record = codec_address.read_attachment(item)
     if record.node_uid != node.uid:
-        raise Refused(f"attachment {record.id} is of another incarnation of the node (uid {record.node_uid}); release it first")
+        raise Refused(
+            f"attachment {record.id} is of another incarnation of the node (uid {record.node_uid}); release it first",
+            reason="ATTACHMENT_TAKEN",
+        )
     if (record.pod is None) != (wanted.pod is None) or (record.pod and wanted.pod and not record.pod.same(wanted.pod)):
         raise Refused(
-            f"attachment {record.id} belongs to {record.pod or 'no pod'}, not to {wanted.pod or 'none'}; release it first"
+            f"attachment {record.id} belongs to {record.pod or 'no pod'}, not to {wanted.pod or 'none'}; release it first",
+            reason="ATTACHMENT_TAKEN",
         )
     return Granted(record, item.mod_revision, existing=True)
 
 
-def _checked_pod(item: KeyValue | None, pod: PodId) -> KeyValue:
+def _checked_pod(item: KeyValue | None, pod: PodId) -> tuple[KeyValue, Pod]:
     key = keys.pod(pod.namespace, pod.name)
     if item is None:
-        raise NotFound(f"pod {pod} is not in the store (no key {key}); it must be there before it gets an address")
-    uid = Pod.FromString(item.value).uid
-    if pod.uid and uid and uid != pod.uid:
-        raise NotFound(f"pod {pod} is not in the store: key {key} has another pod of that name, of uid {uid}")
-    return item
+        raise NotFound(
+            f"pod {pod} is not in the store (no key {key}); it must be there before it gets an address", reason="POD_UNKNOWN"
+        )
+    message = Pod.FromString(item.value)
+    if pod.uid and message.uid and message.uid != pod.uid:
+        raise NotFound(
+            f"pod {pod} is not in the store: key {key} has another pod of that name, of uid {message.uid}", reason="POD_REPLACED"
+        )
+    return item, message
 
 
-def _log(record: AttachmentRecord, kind: PickKind) -> None:
-    fields = {"attachment": str(record.id), "pod": str(record.pod or ""), "ip": str(record.addresses[0].ip)}
-    if kind is PickKind.STILL_COOLING:
-        log.warning("address given out before its cool-down was over: the group is full", extra=fields)
-    else:
-        log.info("address allocated", extra=fields)
+def _demand(wanted: Wanted, pod: Pod | None) -> Demand:
+    namespace = wanted.pod.namespace if wanted.pod else ""
+    labels, annotations = (pod.labels, pod.annotations) if pod else ({}, {})
+    return demand_of(namespace, labels, annotations, wanted.networks)
+
+
+def _log(record: AttachmentRecord, picked: Sequence[Picked]) -> None:
+    """A line for each is for debugging: the store and the journal say who has what, and at thousands a second lines are dear."""
+    early = any(each.kind is PickKind.STILL_COOLING for each in picked)
+    if early or log.isEnabledFor(logging.DEBUG):
+        ips = [str(address.ip) for address in record.addresses]
+        fields = {"attachment": str(record.id), "pod": str(record.pod or ""), "ips": ips}
+        if early:
+            log.warning("address given out before its cool-down was over: the group is full", extra=fields)
+        else:
+            log.debug("address allocated", extra=fields)

@@ -39,6 +39,7 @@ class PickKind(Enum):
     COOLED = "released before, its cool-down is over"
     NEW_BLOCK = "the first of a block that must be claimed with it"
     STILL_COOLING = "released before, its cool-down is cut short because the group is full"
+    FIXED = "asked for by the pod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Holdings:
     """
 
     owner: str
-    """The node, for messages."""
+    """The node, with tenant and segment where they own blocks; for messages."""
     group: GroupBlocks
     blocks: tuple[Block, ...] = ()
     """Its own, ascending."""
@@ -107,6 +108,8 @@ class Counts:
     """Released, the cool-down not over."""
     cooled: int
     """Released, the cool-down over."""
+    reserved: int = 0
+    """Not to be given out, and neither held nor released."""
 
 
 def choose(holdings: Holdings, now_s: float) -> Pick:
@@ -123,7 +126,7 @@ def choose(holdings: Holdings, now_s: float) -> Pick:
 def after(holdings: Holdings, pick: Pick) -> Holdings:
     """The holdings when the pick has been written."""
     if all(own.cidr != pick.block for own in holdings.blocks):
-        holdings = holdings.with_block(Block(pick.block))
+        holdings = holdings.with_block(holdings.group.new_block(pick.block))
     return holdings.with_held(pick.ip)
 
 
@@ -136,25 +139,31 @@ def _fresh(holdings: Holdings) -> Pick | None:
 
 def _oldest(holdings: Holdings, until_s: float, kind: PickKind) -> Pick | None:
     """The released address that was ready first, by `until_s`."""
-    ready = [block for block in holdings.blocks if block.cooling and block.cooling[0].ready_s <= until_s]
+    oldest = [(entry, block) for block in holdings.blocks if block.cooling and (entry := block.oldest_cooling())]
+    ready = [(entry, block) for entry, block in oldest if entry.ready_s <= until_s]
     if not ready:
         return None
-    block = min(ready, key=lambda block: block.cooling[0])
-    return Pick(kind, block.ip(block.cooling[0].offset), block.cidr)
+    entry, block = min(ready, key=lambda found: found[0])
+    return Pick(kind, block.ip(entry.offset), block.cidr)
 
 
 def _new_block(holdings: Holdings) -> Pick | None:
     cidr = holdings.group.lowest_free()
-    return Pick(PickKind.NEW_BLOCK, cidr.network_address, cidr) if cidr is not None else None
+    if cidr is None:
+        return None
+    offset = holdings.group.new_block(cidr).lowest_free()  # one that is reserved whole counts as taken
+    return Pick(PickKind.NEW_BLOCK, cidr.network_address + (offset or 0), cidr)
 
 
 def _exhausted(holdings: Holdings) -> Pick:
     group = holdings.group
     where = f"group {group.path} ({group.name}, {group.cidr}) of network {group.network}"
-    full = f"all its {group.total} blocks of /{group.block_mask} are taken"
+    kept = f" or reserved (in {len(group.reserved)} ranges)" if group.reserved else ""
+    full = f"all its {group.total} blocks of /{group.block_mask} are taken{kept}"
     own = f"the {len(holdings.blocks)} blocks of {holdings.owner} are full, too" if holdings.blocks else "none of them by it"
-    cure = "remove nodes that are gone, give the group a larger prefix, or add a network"
-    raise Exhausted(f"no address left for {holdings.owner} in {where}: {full}, {own}; {cure}")
+    free = ", free what is reserved (romana ipam release-reservation)" if group.reserved else ""
+    cure = f"release pods, remove nodes that are gone{free}, give the group a larger prefix, or add a network"
+    raise Exhausted(f"no address left for {holdings.owner} in {where}: {full}, {own}; {cure}", reason="NETWORK_EXHAUSTED")
 
 
 def counts(holdings: Holdings, now_s: float) -> Counts:
@@ -163,7 +172,9 @@ def counts(holdings: Holdings, now_s: float) -> Counts:
     held = sum(block.held.bit_count() for block in holdings.blocks)
     released = sum(len(block.cooling) for block in holdings.blocks)
     cooled = sum(bisect_right(block.cooling, now_s, key=lambda entry: entry.ready_s) for block in holdings.blocks)
-    return Counts(free=size - held - released, held=held, cooling=released - cooled, cooled=cooled)
+    reserved = sum(block.unused_reserved() for block in holdings.blocks)
+    free = size - held - released - reserved
+    return Counts(free=free, held=held, cooling=released - cooled, cooled=cooled, reserved=reserved)
 
 
 def wants_next_block(holdings: Holdings, now_s: float) -> bool:

@@ -8,8 +8,9 @@ from weakref import WeakValueDictionary
 from ipam import transactions
 from ipam.allocator import Holdings, PickKind, choose, leaves_reserve, next_block
 from ipam.commit import Committer, Txn
+from ipam.occupancy import NOBODY
 from ipam.reads import Reader
-from ipam.records import BlockRecord
+from ipam.records import BlockRecord, Share
 from ipam.state import State
 from romana import keys
 from romana.errors import Ambiguous, Conflict, Unavailable
@@ -35,21 +36,33 @@ class Claims:
         self._committer = committer
         self._clock = clock
         self._under_way: dict[str, set[asyncio.Future[None]]] = {}
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[str, str, Share], asyncio.Lock] = WeakValueDictionary()
 
-    async def claim_now(self, node: str, network: str) -> None:
-        """Claim a block if the node's next address of that network has to come from a new one.
+    async def claim_now(self, node: str, network: str, share: Share = NOBODY) -> None:
+        """Claim a block if the next address of that share of the node's has to come from a new one.
 
         Raises Exhausted when the group has none, Conflict when others were faster too often.
         """
-        await self._claim(node, network, self._needed)
+        await self._claim(node, network, share, self._needed)
+
+    async def claim_block(self, node: str, network: str, share: Share, cidr: Network) -> None:
+        """Claim this very block if nobody has it, for an address that was asked for. Raises Conflict as `claim_now`."""
+
+        def just_it(holdings: Holdings) -> Network | None:
+            return None if any(own.cidr == cidr for own in holdings.blocks) or holdings.group.is_taken(cidr) else cidr
+
+        await self._claim(node, network, share, just_it)
 
     async def claim_ahead(self, node: str, network: str) -> None:
         """Claim a block if the node has none, or when three quarters of its own are used and the group can spare one.
 
+        Where tenants own blocks, none is claimed ahead: whose it should be is not known before a pod comes.
         Errors as `claim_now`.
         """
-        await self._claim(node, network, self._ahead)
+        topology = self._state.in_force()
+        networks = topology.value.document.networks if topology else ()
+        if any(spec.name == network and spec.owner == "node" for spec in networks):
+            await self._claim(node, network, NOBODY, self._ahead)
 
     async def wait(self, network: str) -> bool:
         """Wait for the claims of this network that are under way, whose blocks count as taken; False when there are none."""
@@ -58,26 +71,26 @@ class Claims:
             await asyncio.wait(claims)
         return bool(claims)
 
-    async def _claim(self, node: str, network: str, wanted: Wanted) -> None:
-        lock = self._locks.setdefault((node, network), asyncio.Lock())
+    async def _claim(self, node: str, network: str, share: Share, wanted: Wanted) -> None:
+        lock = self._locks.setdefault((node, network, share), asyncio.Lock())
         async with lock:
             for attempt in range(ATTEMPTS):
                 if attempt > 1:
                     await self._state.reload(self._store, keys.BLOCKS)
-                if await self._attempt(node, network, wanted):
+                if await self._attempt(node, network, share, wanted):
                     return
         raise Conflict(f"no block could be claimed for node {node} in network {network}: {ATTEMPTS} times another was faster")
 
-    async def _attempt(self, node: str, network: str, wanted: Wanted) -> bool:
+    async def _attempt(self, node: str, network: str, share: Share, wanted: Wanted) -> bool:
         """True when there is nothing (more) to claim."""
         await self._know_older_blocks()
         topology, row = self._state.in_force(), self._state.node(node)
         placement = row.value.placement(network) if row else None
-        holdings = self._state.holdings(row.value, placement) if row and placement else None
+        holdings = self._state.holdings(row, placement, share) if row and placement else None
         cidr = wanted(holdings) if holdings else None
         if topology is None or row is None or holdings is None or cidr is None:
             return True
-        block = BlockRecord(network, cidr, node, row.value.uid)
+        block = BlockRecord(network, cidr, node, row.value.uid, share)
         self._state.occupancy.reserve_block(network, holdings.group.path, cidr)
         done = asyncio.get_running_loop().create_future()
         self._under_way.setdefault(network, set()).add(done)
@@ -114,9 +127,10 @@ class Claims:
 
     def _ahead(self, holdings: Holdings) -> Network | None:
         cidr = next_block(holdings, self._clock())
-        if cidr is None or not leaves_reserve(holdings, self._state.bare_nodes(holdings.group.network, holdings.group.path)):
-            return None
-        return cidr
+        group = (holdings.group.network, holdings.group.path)
+        if cidr is None or leaves_reserve(holdings, self._state.standing_nodes(*group)):
+            return cidr  # enough for every node of the group, bare or not: to count the bare ones would cost all of them
+        return cidr if leaves_reserve(holdings, self._state.bare_nodes(*group)) else None
 
     def _needed(self, holdings: Holdings) -> Network | None:
         pick = choose(holdings, self._clock())

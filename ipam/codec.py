@@ -11,7 +11,7 @@ from typing import TypeVar
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from ipam.records import BlockRecord, NodeRecord, TopologyRecord
+from ipam.records import BlockRecord, NodeRecord, ReservationRecord, Share, TopologyRecord
 from ipam.topology.placement import Placement
 from ipam.topology.reading import read_document
 from romana import keys
@@ -24,11 +24,13 @@ __all__ = [
     "parse",
     "read_block",
     "read_node",
+    "read_reservation",
     "read_topology",
     "timestamp",
     "unreadable",
     "write_block",
     "write_node",
+    "write_reservation",
     "write_topology",
 ]
 
@@ -94,19 +96,31 @@ def read_block(item: KeyValue) -> BlockRecord:
     """A block and its owner; raises InvalidInput only when the key itself is none."""
     message = parse(store_pb2.Block, item)
     network, cidr = keys.parse_block(item.key)
-    return BlockRecord(network, cidr, message.node, message.node_uid)
+    return BlockRecord(network, cidr, message.node, message.node_uid, Share(message.tenant, message.segment))
 
 
 def write_block(block: BlockRecord) -> bytes:
     """Value of `blocks/<network>/<cidr>`."""
-    return store_pb2.Block(node=block.node, node_uid=block.node_uid).SerializeToString()
+    share = block.share
+    message = store_pb2.Block(node=block.node, node_uid=block.node_uid, tenant=share.tenant, segment=share.segment)
+    return message.SerializeToString()
+
+
+def read_reservation(item: KeyValue) -> ReservationRecord:
+    """A reservation; raises InvalidInput only when the key itself is none."""
+    message = parse(store_pb2.Reservation, item)
+    network, cidr = keys.parse_reservation(item.key)
+    return ReservationRecord(network, cidr, message.note, message.since.ToMilliseconds())
+
+
+def write_reservation(reservation: ReservationRecord) -> bytes:
+    """Value of `reservations/<network>/<cidr>`."""
+    return store_pb2.Reservation(note=reservation.note, since=timestamp(reservation.since_ms)).SerializeToString()
 
 
 def timestamp(milliseconds: int) -> Timestamp:
     """A protobuf timestamp; `milliseconds` UTC since 1970."""
-    message = Timestamp()
-    message.FromMilliseconds(milliseconds)
-    return message
+    return Timestamp(seconds=milliseconds // 1000, nanos=milliseconds % 1000 * 1_000_000)
 
 
 def parse(kind: type[Proto], item: KeyValue) -> Proto:

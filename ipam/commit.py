@@ -16,18 +16,23 @@ from romana.store.limits import MAX_BYTES, MAX_OPS
 
 __all__ = ["Committer", "Txn"]
 
-IN_FLIGHT = 2  # while these are under way the rest gathers: measured, larger groups beat more of them
+IN_FLIGHT = 4  # while one is under way the rest gathers, and the others are for whole groups that are ready meanwhile
+FULL = 32  # about what fits into one transaction: measured, larger groups beat more of them
 
 Write = Put | Delete
 
 
 @dataclass(frozen=True, slots=True)
 class Txn:
-    """One caller's transaction. `reads` run when a compare fails, so that the answer names the conflict."""
+    """One caller's transaction."""
 
     compares: tuple[Compare, ...]
     writes: tuple[Write, ...]
-    reads: tuple[Get, ...] = ()
+
+    @property
+    def reads(self) -> tuple[Get, ...]:
+        """Run when a compare fails, so that the answer names the conflict: every key that is compared, not whole prefixes."""
+        return tuple(map(Get, dict.fromkeys(compare.key for compare in self.compares if not compare.prefix)))
 
     def size(self) -> int:
         """About how many bytes it takes on the wire."""
@@ -50,7 +55,7 @@ class Committer:
         """The outcome of this transaction alone; raises Unavailable and Ambiguous as the store does."""
         answer: asyncio.Future[TxnResult] = asyncio.get_running_loop().create_future()
         self._queue.append((txn, answer))
-        if len(self._senders) < IN_FLIGHT:
+        if not self._senders or (len(self._queue) >= FULL and len(self._senders) < IN_FLIGHT):
             sender = asyncio.create_task(self._send_waiting(), name="commit")
             self._senders.add(sender)
         return await answer

@@ -16,6 +16,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import uvloop
+
 from ipam.server import Ipamd
 from romana import config, logs
 from romana.errors import ConfigError, FatalError, InvalidInput
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = config.load(parser.parse_args(arguments).config)
         logs.set_up(settings.log.level)
         check_listen(settings.ipam.listen, insecure=settings.ipam.insecure)
-        asyncio.run(_run(settings))
+        uvloop.run(_run(settings))
     except ConfigError as err:
         sys.stderr.write(f"romana-ipamd: {err}\n")
         sys.exit(EXIT_CONFIG)

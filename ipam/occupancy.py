@@ -5,11 +5,12 @@ in one process never choose the same; two processes may, and then etcd lets one 
 """
 
 from bisect import bisect_right, insort
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from ipam.allocator import Holdings
-from ipam.blocks import Block, GroupBlocks, group_blocks, recounted
-from ipam.records import AddressRecord, BlockRecord, NodeRecord
+from ipam.blocks import Block, GroupBlocks, Ranges, group_blocks, ranges_of, recounted, reserved_in
+from ipam.records import AddressRecord, BlockRecord, NodeRecord, Share, address_key, block_key
 from ipam.table import Row
 from ipam.topology.carving import Prefix
 from ipam.topology.placement import Placement
@@ -21,8 +22,10 @@ __all__ = ["Occupancy"]
 Group = tuple[str, str]
 """Network and path."""
 
-Owner = tuple[str, str]
-"""Node uid and network."""
+Owner = tuple[str, str, Share]
+"""Node uid, network, and whose blocks of the node."""
+
+NOBODY = Share()
 
 
 class Occupancy:
@@ -38,10 +41,17 @@ class Occupancy:
         self._ready_s: dict[str, float] = {}
         self._in_flight: set[str] = set()
         self._to_recount: set[Group] = set()
+        self._prefixes: tuple[Prefix, ...] = ()
+        self._reserved: dict[str, Ranges] = {}
 
     def set_topology(self, prefixes: Iterable[Prefix]) -> None:
         """Take a new set of prefixes, and count the blocks that are known into them."""
-        self._groups = {(prefix.network, prefix.path): group_blocks(prefix) for prefix in prefixes if not prefix.pad}
+        self._prefixes = tuple(prefixes)
+        self._groups = {
+            (prefix.network, prefix.path): group_blocks(prefix, reserved=self._reserved.get(prefix.network, ()))
+            for prefix in self._prefixes
+            if not prefix.pad
+        }
         self._leaves = {}
         self._to_recount.clear()
         for group, leaf in self._groups.items():
@@ -51,15 +61,27 @@ class Occupancy:
         for key, block in self._blocks.items():
             self._take(keys.parse_block(key)[0], block.cidr)
 
+    def set_reserved(self, reserved: Mapping[str, Iterable[Network]]) -> None:
+        """Take all that is reserved, by network. O(all blocks); seldom."""
+        ranges = {network: ranges_of(cidrs) for network, cidrs in reserved.items()}
+        if ranges == self._reserved:
+            return
+        self._reserved = ranges
+        for key, block in self._blocks.items():
+            network = keys.parse_block(key)[0]
+            self._blocks[key] = replace(block, reserved=reserved_in(block.cidr, ranges.get(network, ())))
+        self.set_topology(self._prefixes)
+
     def set_block(self, old: Row[BlockRecord] | None, new: Row[BlockRecord] | None) -> None:
         """Take a change of a block's owner."""
         if old is not None:
             self._disown(old)
         if new is not None:
-            owned = self._owned.setdefault((new.value.node_uid, new.value.network), [])
+            owned = self._owned.setdefault((new.value.node_uid, new.value.network, new.value.share), [])
             insort(owned, (int(new.value.cidr.network_address), new.key))
             self._owner_of[new.key] = new.value.node_uid
-            self._blocks.setdefault(new.key, Block(new.value.cidr))
+            if new.key not in self._blocks:
+                self._blocks[new.key] = self._new_block(new.value.network, new.value.cidr)
             self._take(new.value.network, new.value.cidr)
 
     def set_address(self, old: Row[AddressRecord] | None, new: Row[AddressRecord] | None) -> None:
@@ -76,16 +98,19 @@ class Occupancy:
         if row.key not in self._in_flight:
             self._show(row.key, row.value, new.value if new else None)
 
-    def holdings(self, node: NodeRecord, placement: Placement) -> Holdings | None:
-        """What the node has in that network; None when its group is not in the topology (any more). O(own blocks)."""
+    def holdings(self, node: NodeRecord, placement: Placement, share: Share = NOBODY) -> Holdings | None:
+        """What the node has for that share in that network; None when its group is not in the topology (any more).
+
+        O(own blocks).
+        """
         group = self._groups.get((placement.network, placement.path))
         if group is None or group.cidr != placement.cidr:
             return None
         if (placement.network, placement.path) in self._to_recount:
             group = self._recount(placement.network, placement.path)
         low, high = int(group.cidr.network_address), int(group.cidr.broadcast_address)
-        owned = self._owned.get((node.uid, placement.network), ())
-        return Holdings(node.name, group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
+        owned = self._owned.get((node.uid, placement.network, share), ())
+        return Holdings(share.of(node.name), group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
 
     def is_cooling(self, key: str) -> bool:
         """Whether the released address of that key may not be given out yet."""
@@ -94,24 +119,26 @@ class Occupancy:
     def has_block(self, uid: str, placement: Placement) -> bool:
         """Whether this incarnation of a node owns a block where it stands."""
         low, high = int(placement.cidr.network_address), int(placement.cidr.broadcast_address)
-        return any(low <= start <= high for start, _ in self._owned.get((uid, placement.network), ()))
+        return any(low <= start <= high for start, _ in self._owned.get((uid, placement.network, NOBODY), ()))
 
     def owned(self, uid: str) -> Iterator[tuple[str, Block]]:
         """Network and block of everything that this incarnation of a node owns."""
-        for (owner, network), blocks in self._owned.items():
+        for (owner, network, _), blocks in self._owned.items():
             if owner == uid:
                 yield from ((network, self._blocks[key]) for _, key in blocks)
 
     def reserve(self, network: str, ip: Address, block: Network) -> None:
         """Count an address as held while its write is under way."""
-        key = keys.block(network, block)
-        self._in_flight.add(keys.address(network, ip))
+        key = block_key(network, block)
+        self._in_flight.add(address_key(network, ip))
         self._blocks[key] = self._blocks[key].with_held(ip)
 
     def settle(self, network: str, ip: Address, block: Network, row: Row[AddressRecord] | None) -> None:
         """End `reserve`: from now on the address is what the store says."""
-        key = keys.address(network, ip)
+        key = address_key(network, ip)
         self._in_flight.discard(key)
+        if row is not None and row.value.held and row.value.block == block and self._is_held(block_key(network, block), ip):
+            return  # written as it was reserved: so it nearly always is
         self._show(key, AddressRecord(network, ip, block, None, None, 0), None)
         if row is not None:
             self._show(key, row.value, row.value)
@@ -126,12 +153,19 @@ class Occupancy:
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
 
+    def _is_held(self, key: str, ip: Address) -> bool:
+        block = self._blocks.get(key)
+        return block is not None and bool(block.held >> block.offset(ip) & 1)
+
+    def _new_block(self, network: str, cidr: Network) -> Block:
+        return Block(cidr, reserved=reserved_in(cidr, self._reserved.get(network, ())))
+
     def _take(self, network: str, cidr: Network) -> None:
         if (group := self._group_of(network, cidr)) is not None:
             self._groups[group] = self._groups[group].with_taken(cidr)
 
     def _disown(self, row: Row[BlockRecord]) -> None:
-        owner = (row.value.node_uid, row.value.network)
+        owner = (row.value.node_uid, row.value.network, row.value.share)
         self._owned[owner].remove((int(row.value.cidr.network_address), row.key))
         self._owner_of.pop(row.key)
         if not self._owned[owner]:
@@ -153,7 +187,7 @@ class Occupancy:
         """The group with just the blocks that are known. O(all blocks)."""
         group = (network, path)
         self._to_recount.discard(group)
-        prefix = keys.block(network, self._groups[group].cidr).rpartition("/")[0] + "/"
+        prefix = block_key(network, self._groups[group].cidr).rpartition("/")[0] + "/"
         known = (block.cidr for key, block in self._blocks.items() if key.startswith(prefix))
         self._groups[group] = recounted(self._groups[group], (cidr for cidr in known if self._group_of(network, cidr) == group))
         return self._groups[group]
@@ -167,8 +201,8 @@ class Occupancy:
 
     def _show(self, key: str, place: AddressRecord, record: AddressRecord | None) -> None:
         """Set what the allocator sees of an address; `place` says where it lies."""
-        at = keys.block(place.network, place.block)
-        block = self._blocks.get(at) or Block(place.block)
+        at = block_key(place.network, place.block)
+        block = self._blocks.get(at) or self._new_block(place.network, place.block)
         if at not in self._blocks:
             self._take(place.network, place.block)
         if record is None:

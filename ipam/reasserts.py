@@ -16,16 +16,19 @@ from typing import TypeVar
 
 from ipam import codec, codec_address, transactions_reassert
 from ipam.commit import Committer
+from ipam.demand import demand_of
 from ipam.history import Seen
+from ipam.networks import share_of
 from ipam.reads import Reader
 from ipam.reasserting import Block, Heard, Rewrite, Scene, Stopped, decide, stale
-from ipam.records import AddressRecord, AttachmentId, AttachmentRecord, BlockRecord, NodeRecord
+from ipam.records import AddressRecord, AttachmentId, AttachmentRecord, BlockRecord, NodeRecord, Share
 from ipam.recovery import Found, Recovery
 from ipam.releasing import Releases
 from romana import keys
 from romana.errors import Ambiguous, Conflict, NotFound, Refused
 from romana.keys import Network
 from romana.store.api import KeyValue, Store
+from romana.v1.store_pb2 import Pod
 
 __all__ = ["Lives", "Reasserted", "Reasserts"]
 
@@ -130,6 +133,7 @@ class Reasserts:
         wanted = [record.id.key, *record.endpoint_keys, keys.node(record.id.node), keys.TOPOLOGY]
         wanted += [keys.address(address.network, address.ip) for address in record.addresses]
         wanted += [keys.block(address.network, address.block) for address in record.addresses]
+        wanted += [keys.pod(record.pod.namespace, record.pod.name)] if record.pod else []
         _, found = await self._reader.read(*wanted)
         return found
 
@@ -164,7 +168,9 @@ class Reasserts:
     async def _write(self, record: AttachmentRecord, found: Found, decision: Rewrite) -> bool:
         plain, full = record.endpoint_keys
         record = replace(record, created_ms=record.created_ms or self._now_ms())
-        txn = transactions_reassert.rewrite(record, found, decision.blocks, full if found[plain] else plain)
+        txn = transactions_reassert.rewrite(
+            record, found, decision.blocks, _shares(record, found), full if found[plain] else plain
+        )
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:
@@ -186,6 +192,19 @@ def _node(found: Found, lives: Lives) -> NodeRecord:
             f"node {lives.node} is now another incarnation: its uid is {node.uid}, the request is from {lives.node_uid}"
         )
     return node
+
+
+def _shares(record: AttachmentRecord, found: Found) -> list[Share]:
+    """Whose blocks on the node the addresses lie in: a tenant's segment's where the network says so. The segment is a label of the
+    Pod object; a pod that has none by now is of the default one."""
+    topology = found[keys.TOPOLOGY]
+    document = codec.read_topology(topology).document if topology else None
+    networks = {network.name: network for network in document.networks} if document else {}
+    pod = record.pod
+    item = found[keys.pod(pod.namespace, pod.name)] if pod else None
+    labels = Pod.FromString(item.value).labels if item else {}
+    demand = demand_of(pod.namespace if pod else "", labels, {})
+    return [share_of(networks[a.network], demand) if a.network in networks else Share() for a in record.addresses]
 
 
 def _all_heard(addresses: Iterable[AddressRecord | None], blocks: Iterable[BlockRecord]) -> dict[str, Heard]:

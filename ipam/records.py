@@ -1,6 +1,7 @@
 """What ipamd keeps in the store, as values; `ipam.codec` writes and reads them. Pure."""
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from ipam.topology.carving import Prefix, carve
 from ipam.topology.document import TopologyDocument, normalised
@@ -16,9 +17,20 @@ __all__ = [
     "BlockRecord",
     "NodeRecord",
     "PodId",
+    "ReservationRecord",
+    "Share",
     "TopologyRecord",
+    "address_key",
+    "block_key",
     "endpoint_keys",
 ]
+
+
+# One request asks for these several times. Kept here and not in the value: 150,000 of those are held for long.
+_attachment_key = lru_cache(maxsize=4096)(keys.attachment)
+block_key = lru_cache(maxsize=4096)(keys.block)
+address_key = lru_cache(maxsize=4096)(keys.address)
+_host_interface = lru_cache(maxsize=4096)(names.host_interface)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,18 @@ class NodeRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """Whose blocks on a node: everybody's (both empty), or, where the network says `owner: tenant`, a tenant's segment's."""
+
+    tenant: str = ""
+    segment: str = ""
+
+    def of(self, node: str) -> str:
+        """The owner in words."""
+        return f"{node}, tenant {self.tenant}, segment {self.segment}" if self.tenant else node
+
+
+@dataclass(frozen=True, slots=True)
 class BlockRecord:
     """A block in the hands of a node's incarnation."""
 
@@ -76,6 +100,17 @@ class BlockRecord:
     cidr: Network
     node: str
     node_uid: str
+    share: Share = Share()
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationRecord:
+    """Addresses that an operator keeps from being given out."""
+
+    network: str
+    cidr: Network
+    note: str = ""
+    since_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +125,12 @@ class AttachmentId:
     @property
     def key(self) -> str:
         """Its key in the store."""
-        return keys.attachment(self.node, self.conf, self.container_id, self.ifname)
+        return _attachment_key(self.node, self.conf, self.container_id, self.ifname)
 
     @property
     def host_interface(self) -> str:
         """The name of the host's end of its veth pair."""
-        return names.host_interface(self.node, self.conf, self.container_id, self.ifname)
+        return _host_interface(self.node, self.conf, self.container_id, self.ifname)
 
     def __str__(self) -> str:
         return f"{self.container_id}/{self.ifname} of {self.conf} on node {self.node}"

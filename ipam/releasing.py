@@ -33,7 +33,10 @@ class Released:
 
 
 class Releases:
-    """`now_ms` is the wall clock, milliseconds since 1970; `cooldown_s` is how long a released address rests."""
+    """`now_ms` is the wall clock, milliseconds since 1970.
+
+    `cooldown_s` is how long a released address rests where the network does not say it.
+    """
 
     def __init__(self, reader: Reader, state: State, committer: Committer, now_ms: Callable[[], int], cooldown_s: int) -> None:
         self._reader = reader
@@ -66,13 +69,21 @@ class Releases:
         """The revision of the release; None when something was in the way, which is known now."""
         held = await self._held(record)
         endpoint = await self._endpoint(record)
-        txn = transactions.release(item, endpoint, held, self._now_ms(), self._cooldown_s)
+        txn = transactions.release(item, endpoint, [(row, self._rest_s(row)) for row in held], self._now_ms())
         result = await self._committer.commit(txn)
         if not result.succeeded:
             self._state.learn(txn.reads, result)
             return None
-        log.info("addresses released", extra={"attachment": str(record.id), "ips": [str(row.value.ip) for row in held]})
+        if log.isEnabledFor(logging.DEBUG):
+            fields = {"attachment": str(record.id), "ips": [str(row.value.ip) for row in held]}
+            log.debug("addresses released", extra=fields)
         return result.revision
+
+    def _rest_s(self, row: Row[AddressRecord]) -> int:
+        topology = self._state.in_force()
+        networks = topology.value.document.networks if topology else ()
+        said = next((network.cooldown_s for network in networks if network.name == row.value.network), None)
+        return self._cooldown_s if said is None else said
 
     async def _endpoint(self, record: AttachmentRecord) -> KeyValue | None:
         """The attachment's own endpoint: its host interface says whose it is."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 from ipam.allocation import Wanted
@@ -12,12 +12,12 @@ from ipam.records import AttachmentId, PodId
 from ipam.topology import syntax
 from romana import names
 from romana.errors import Fault, InvalidInput
-from romana.keys import Address
+from romana.keys import Address, Network
 from romana.v1.ipam_pb2 import AllocateRequest
 from romana.v1.node_pb2 import AddNodeRequest
 from romana.v1.store_pb2 import AttachmentKey, PodRef
 
-__all__ = ["read_address", "read_allocate", "read_attachment", "read_node", "read_node_name"]
+__all__ = ["check_batch", "read_address", "read_allocate", "read_attachment", "read_node", "read_node_name", "read_reservation"]
 
 Value = TypeVar("Value")
 
@@ -26,6 +26,8 @@ _CNI_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 # The specification has no limit, runtimes use 64; 255 is what any file system, and so any runtime's own folder of that name, can
 # take (NAME_MAX, linux/limits.h). A key of the store has no limit of its own.
 _CNI_NAME_MAX = 255
+NOTE_MAX = 256
+BATCH_MAX = 1000  # about a third of a MiB, and a second of work
 _IFNAME_MAX = 15  # IFNAMSIZ less the NUL, linux/if.h
 _IFNAME_REFUSED = re.compile(r"[/:\s\0]")  # dev_valid_name(), linux/net/core/dev.c
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # Kubernetes UIDs and boot ids are UUIDs; others may come from scripts
@@ -37,10 +39,13 @@ def read_allocate(request: AllocateRequest) -> Wanted:
     faults += _id_faults("node_uid", request.node_uid) + _id_faults("boot_id", request.boot_id)
     if request.HasField("pod"):
         faults += _pod_faults(request.pod)
+    for index, name in enumerate(request.networks):
+        _tried(syntax.network_name, name, f"networks[{index}]", faults)
     _refuse(faults)
     pod = PodId(request.pod.namespace, request.pod.name, request.pod.uid) if request.HasField("pod") else None
     seen = Seen(request.seen_history, request.seen_revision)
-    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod, seen)
+    networks = tuple(request.networks)
+    return Wanted(attachment_id(request.attachment), request.node_uid, request.boot_id, pod, networks, seen)
 
 
 def read_attachment(message: AttachmentKey) -> AttachmentId:
@@ -63,10 +68,28 @@ def read_address(text: str) -> Address:
     return ip
 
 
-def read_node_name(text: str) -> str:
-    """A node's name; raises InvalidInput."""
-    _refuse(_node_name_faults("name", text))
+def read_reservation(text: str, note: str) -> Network:
+    """The prefix to reserve; raises InvalidInput."""
+    faults = [Fault("note", f"has {len(note)} characters; at most {NOTE_MAX} are accepted")] if len(note) > NOTE_MAX else []
+    try:
+        cidr = ip_network(text)
+    except ValueError as err:
+        _refuse([Fault("cidr", f"{syntax.quoted(text)} is no prefix: {err}"), *faults])
+        raise AssertionError from err  # _refuse raised
+    _refuse(faults)
+    return cidr
+
+
+def read_node_name(text: str, path: str = "name") -> str:
+    """A node's name; raises InvalidInput that names the field `path`."""
+    _refuse(_node_name_faults(path, text))
     return text
+
+
+def check_batch(size: int) -> None:
+    """Raise InvalidInput for a batch that is too large."""
+    if size > BATCH_MAX:
+        _refuse([Fault("requests", f"has {size} entries; at most {BATCH_MAX} are accepted, send more batches")])
 
 
 def read_node(request: AddNodeRequest) -> tuple[str, str, tuple[Address, ...], dict[str, str]]:

@@ -18,6 +18,7 @@ from ipam.rebase import Rebase
 from ipam.recovery import Recovery
 from ipam.recovery import follow as follow_recovery
 from ipam.releasing import Releases
+from ipam.reservations import Reservations
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
 from ipam.state import State
@@ -79,10 +80,12 @@ class Ipamd:
         self.topologies = Topologies(store, reader, self.state, admin, _now_ms)
         self.nodes = Nodes(store, reader, self.state, admin)
         self._upkeep = Upkeep(self.state, self.topologies, claims)
-        self.allocations = Allocations(reader, self.state, committer, picker, self.recovery, _now_ms)
+        self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
+        self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
-        self._ipam = IpamService(reader, self.state, self.allocations, self.releases, self.recovery, reasserts)
+        acting = (self.allocations, self.releases, self.reservations)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ import grpc
 from ipam import requests
 from ipam.codec import node_message
 from ipam.nodes import Nodes
+from ipam.plans import plan_message
 from ipam.reads import Reader
 from ipam.records import BlockRecord
 from ipam.show import block_message, prefix_messages
@@ -54,8 +55,7 @@ class TopologyService(TopologyServicer):
         try:
             document = read_document(request.document)
         except InvalidInput as err:
-            faults = [topology_pb2.DocumentFault(path=fault.path, message=fault.message) for fault in err.faults]
-            return topology_pb2.CheckResponse(ok=False, faults=faults)
+            return topology_pb2.CheckResponse(ok=False, faults=_faults(err))
         await self._refresh(keys.TOPOLOGY, keys.NODES, keys.BLOCKS)
         change = self._topologies.plan(document)
         if change.refusals or change.given_back:  # it is about addresses
@@ -66,6 +66,15 @@ class TopologyService(TopologyServicer):
         return topology_pb2.CheckResponse(
             ok=not change.refusals, refusals=change.refusals, prefixes=prefixes, given_back=given_back
         )
+
+    async def Plan(self, request: topology_pb2.PlanRequest, context: Context) -> topology_pb2.PlanResponse:  # noqa: N802, ARG002
+        """Says what Apply would do, part by part; changes nothing."""
+        try:
+            document = read_document(request.document)
+        except InvalidInput as err:
+            return topology_pb2.PlanResponse(changed=True, faults=_faults(err))
+        revision = await self._refresh(keys.TOPOLOGY, keys.NODES, keys.BLOCKS, keys.ADDRESSES)
+        return plan_message(self._state, document, self._topologies.plan(document), revision)
 
     async def Show(self, request: topology_pb2.ShowRequest, context: Context) -> topology_pb2.ShowResponse:  # noqa: N802, ARG002
         """Gives the document in force and the prefixes that follow from it."""
@@ -112,3 +121,7 @@ class TopologyService(TopologyServicer):
 
     def _blocks(self) -> list[BlockRecord]:
         return [row.value for row in self._state.blocks.rows.values()]
+
+
+def _faults(err: InvalidInput) -> list[topology_pb2.DocumentFault]:
+    return [topology_pb2.DocumentFault(path=fault.path, message=fault.message) for fault in err.faults]

@@ -15,12 +15,22 @@ from typing import Any, TypeVar
 from ipam import codec, codec_address
 from ipam.allocator import Holdings
 from ipam.commit import Txn
-from ipam.occupancy import Occupancy
-from ipam.records import AddressRecord, BlockRecord, NodeRecord, TopologyRecord
+from ipam.networks import reserved_by_document
+from ipam.occupancy import NOBODY, Occupancy
+from ipam.records import (
+    AddressRecord,
+    AttachmentId,
+    BlockRecord,
+    NodeRecord,
+    ReservationRecord,
+    Share,
+    TopologyRecord,
+)
 from ipam.table import Row, Table
 from ipam.topology.placement import Placement
 from romana import keys
-from romana.errors import Unavailable
+from romana.errors import Refused, Unavailable
+from romana.keys import Network
 from romana.store.api import Get, KeyValue, Put, Store, TxnResult
 from romana.store.reflector import Reflector
 
@@ -54,15 +64,19 @@ class State:
         self._clock = clock
         self._lag_s = lag_s
         self._writing = False
+        self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
+        self._held_by: set[AttachmentId] = set()
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
         self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
         self.addresses: Table[AddressRecord] = Table(codec_address.read_address, self._address_changed)
+        self.reservations: Table[ReservationRecord] = Table(codec.read_reservation, self._reservation_changed)
         self._tables: dict[str, Table[Any]] = {
             keys.TOPOLOGY: self.topology,
             keys.NODES: self.nodes,
             keys.BLOCKS: self.blocks,
             keys.ADDRESSES: self.addresses,
+            keys.RESERVATIONS: self.reservations,
         }
 
     @property
@@ -142,12 +156,35 @@ class State:
         """The topology, once one was applied."""
         return self.topology.rows.get(keys.TOPOLOGY)
 
-    def holdings(self, node: NodeRecord, placement: Placement) -> Holdings | None:
-        """What the node has in that network; None while it waits to be placed anew."""
+    def require_topology(self) -> TopologyRecord:
+        """The topology in force; raises Refused when none was applied yet."""
+        row = self.in_force()
+        if row is None:
+            raise Refused("no topology was applied yet; apply one: romana topology apply FILE", reason="NO_TOPOLOGY")
+        return row.value
+
+    def holdings(self, node: Row[NodeRecord], placement: Placement, share: Share = NOBODY) -> Holdings | None:
+        """What the node has for that share in that network; None while it waits to be placed anew."""
         topology = self.in_force()
-        if topology is None or not topology.value.takes(node, placement):
+        if topology is None or placement not in self._standing_of(topology, node):
             return None
-        return self.occupancy.holdings(node, placement)
+        return self.occupancy.holdings(node.value, placement, share)
+
+    def may_hold(self, attachment: AttachmentId) -> bool:
+        """Whether the attachment has addresses, as far as we have heard."""
+        return attachment in self._held_by
+
+    def _standing_of(self, topology: Row[TopologyRecord], node: Row[NodeRecord]) -> frozenset[Placement]:
+        """Those of the node's placements that the topology agrees with; kept, as every allocation asks."""
+        known = self._takes.get(node.key)
+        if known is None or known[0] is not topology or known[1] is not node:
+            standing = frozenset(place for place in node.value.placements if topology.value.takes(node.value, place))
+            known = self._takes[node.key] = (topology, node, standing)
+        return known[2]
+
+    def standing_nodes(self, network: str, path: str) -> int:
+        """How many nodes of a group take addresses. O(1)."""
+        return len(self._standing.get((network, path), ()))
 
     def bare_nodes(self, network: str, path: str) -> int:
         """How many nodes of a group have no block there yet. O(nodes of the group)."""
@@ -171,10 +208,12 @@ class State:
 
     def _topology_changed(self, _: Row[TopologyRecord] | None, new: Row[TopologyRecord] | None) -> None:
         self.occupancy.set_topology(new.value.prefixes if new else ())
+        self._reservation_changed(None, None)
         self._note(row.value.name for row in self.nodes.rows.values())
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
         if old is not None:
+            self._takes.pop(old.key, None)
             for placement in old.value.placements:
                 self._standing.get((placement.network, placement.path), {}).pop(old.key, None)
         if new is not None and not new.value.draining:
@@ -188,7 +227,20 @@ class State:
 
     def _address_changed(self, old: Row[AddressRecord] | None, new: Row[AddressRecord] | None) -> None:
         self.occupancy.set_address(old, new)
+        if old is not None and old.value.attachment is not None and old.value.held:
+            self._held_by.discard(old.value.attachment)
+        if new is not None and new.value.attachment is not None and new.value.held:
+            self._held_by.add(new.value.attachment)
         self._note(row.value.attachment.node for row in (old, new) if row and row.value.attachment)
+
+    def _reservation_changed(self, _: Row[ReservationRecord] | None, __: Row[ReservationRecord] | None) -> None:
+        topology = self.in_force()
+        reserved: dict[str, list[Network]] = {}
+        for network in topology.value.document.networks if topology else ():
+            reserved[network.name] = list(reserved_by_document(network))
+        for row in self.reservations.rows.values():
+            reserved.setdefault(row.value.network, []).append(row.value.cidr)
+        self.occupancy.set_reserved(reserved)
 
     def _note(self, names: Iterable[str]) -> None:
         now_s = self._clock()

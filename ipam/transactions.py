@@ -2,6 +2,7 @@
 
     allocate   attachment, endpoint absent; address, block, node (and pod) as seen;  ->  address, attachment, endpoint
                no recovery of a restored store under way (ipam.recovery)
+               no reservation written since
     release    attachment, endpoint, addresses as seen  ->  addresses cool, attachment and endpoint deleted, journal written
     claim      topology, node as seen; block absent; no recovery under way           ->  block
     add node   topology, node as seen; no node written since                         ->  node
@@ -20,10 +21,10 @@ from dataclasses import replace
 from ipam import codec, codec_address
 from ipam.commit import Txn
 from ipam.giving_back import GivingBack
-from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord
+from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord, address_key
 from ipam.table import Row
 from romana import keys
-from romana.store.api import Compare, CompareField, CompareOp, Delete, Get, KeyValue, Put
+from romana.store.api import Compare, CompareField, CompareOp, Delete, KeyValue, Put
 
 __all__ = ["add_node", "allocate", "apply", "claim", "forget", "place", "release"]
 
@@ -37,15 +38,21 @@ def allocate(
     taken: Sequence[tuple[Row[AddressRecord] | None, Row[BlockRecord]]],
     endpoint_key: str,
     pod: KeyValue | None,
+    reservations_seen: int,
 ) -> Txn:
-    """Give an attachment its addresses; `taken` has, for each, its row as seen (None: never used) and its block."""
-    compares = [Compare.absent(attachment.id.key), Compare.absent(endpoint_key), _unchanged(node), _NOT_RECOVERING]
+    """Give an attachment its addresses; `taken` has, for each, its row as seen (None: never used) and its block.
+
+    All reservations were known up to the revision `reservations_seen`.
+    """
+    key = attachment.id.key
+    compares = [Compare.absent(key), Compare.absent(endpoint_key), _unchanged(node), _NOT_RECOVERING]
+    compares.append(_not_since(keys.RESERVATIONS, reservations_seen))
     writes = [
-        Put(attachment.id.key, codec_address.write_attachment(attachment)),
+        Put(key, codec_address.write_attachment(attachment)),
         Put(endpoint_key, codec_address.write_endpoint(attachment)),
     ]
     for address, (row, block) in zip(attachment.addresses, taken, strict=True):
-        key = keys.address(address.network, address.ip)
+        key = address_key(address.network, address.ip)
         record = AddressRecord(address.network, address.ip, address.block, attachment.id, attachment.pod, attachment.created_ms)
         compares += [Compare.at(key, row.mod_revision if row else 0), _unchanged(block)]
         writes.append(Put(key, codec_address.write_address(record)))
@@ -54,16 +61,17 @@ def allocate(
     return _txn(compares, writes)
 
 
-def release(
-    attachment: KeyValue, endpoint: KeyValue | None, held: Sequence[Row[AddressRecord]], now_ms: int, cooldown_s: int
-) -> Txn:
-    """Take an attachment's addresses back; `endpoint` is its own, and `held` are those of its addresses that it (still) holds."""
+def release(attachment: KeyValue, endpoint: KeyValue | None, held: Sequence[tuple[Row[AddressRecord], int]], now_ms: int) -> Txn:
+    """Take an attachment's addresses back.
+
+    `endpoint` is its own; `held` are those of its addresses that it (still) holds, with how long each is to rest, in seconds.
+    """
     compares = [Compare.unchanged(attachment)]
     writes: list[Put | Delete] = [Delete(attachment.key)]
     if endpoint is not None:
         compares.append(Compare.unchanged(endpoint))
         writes.append(Delete(endpoint.key))
-    for row in held:
+    for row, cooldown_s in held:
         cooling = replace(row.value, released_ms=now_ms, cooldown_s=cooldown_s)
         # The address's mod_revision makes the journal's key that of this holding, whoever writes it.
         entry = keys.journal(now_ms, f"{row.value.ip}-{row.mod_revision}")
@@ -83,7 +91,7 @@ def add_node(node: NodeRecord, old: Row[NodeRecord] | None, topology: Row[Topolo
     """Write a node that was decided on when all nodes were known up to revision `seen`."""
     key = keys.node(node.name)
     compares = [_at(keys.TOPOLOGY, topology), _at(key, old), _not_since(keys.NODES, seen)]
-    return Txn(tuple(compares), (Put(key, codec.write_node(node)),), (Get(key), Get(keys.TOPOLOGY)))
+    return Txn(tuple(compares), (Put(key, codec.write_node(node)),))
 
 
 def apply(
@@ -122,8 +130,7 @@ def place(topology: Row[TopologyRecord], nodes: Iterable[tuple[Row[NodeRecord], 
 
 
 def _txn(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Txn:
-    unique = tuple(dict.fromkeys(compares))
-    return Txn(unique, tuple(writes), tuple(Get(key) for key in dict.fromkeys(compare.key for compare in unique)))
+    return Txn(tuple(dict.fromkeys(compares)), tuple(writes))
 
 
 def _unchanged(row: Row[NodeRecord] | Row[BlockRecord] | Row[AddressRecord] | Row[TopologyRecord]) -> Compare:

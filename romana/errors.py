@@ -37,15 +37,23 @@ class Fault:
 
 
 class RomanaError(Exception):
-    """Base of all errors that we raise on purpose."""
+    """Base of all errors that we raise on purpose.
+
+    `reason` is for programs, such as "NETWORK_EXHAUSTED"; empty where the class says it all. proto/romana/v1/ipam.proto lists
+    those of the allocation API.
+    """
+
+    def __init__(self, message: str = "", *, reason: str = "") -> None:
+        self.reason = reason
+        super().__init__(message)
 
 
 class _Faulty(RomanaError):
     """An error that lists every fault of a document at once."""
 
-    def __init__(self, message: str, faults: Sequence[Fault] = ()) -> None:
+    def __init__(self, message: str, faults: Sequence[Fault] = (), *, reason: str = "") -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join([message, *(f"  {fault}" for fault in self.faults)]))
+        super().__init__("\n".join([message, *(f"  {fault}" for fault in self.faults)]), reason=reason)
 
 
 class ConfigError(_Faulty):

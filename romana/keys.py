@@ -5,6 +5,7 @@
     restored/<node>
     nodes/<node>
     blocks/<network>/<cidr>                             a CIDR is written 10.40.0.0_29
+    reservations/<network>/<cidr>
     addresses/<network>/<ip>                            canonical text, RFC 5952
     attachments/<node>/<conf>/<container>/<ifname>
     endpoints/<namespace>/<pod>/<container>[:<ifname>]  "_"/"_" for an attachment without a pod
@@ -33,6 +34,7 @@ __all__ = [
     "PODS",
     "POLICIES",
     "RECEIPTS",
+    "RESERVATIONS",
     "RESTORED",
     "RESTORED_NODES",
     "SCHEMA",
@@ -49,9 +51,11 @@ __all__ = [
     "node",
     "parse_address",
     "parse_block",
+    "parse_reservation",
     "pod",
     "policy",
     "receipt",
+    "reservation",
     "restored_node",
     "split",
 ]
@@ -66,6 +70,7 @@ RESTORED_NODES = "restored/"
 TOPOLOGY = "topology"
 NODES = "nodes/"
 BLOCKS = "blocks/"
+RESERVATIONS = "reservations/"
 ADDRESSES = "addresses/"
 ATTACHMENTS = "attachments/"
 ENDPOINTS = "endpoints/"
@@ -107,7 +112,21 @@ def block(network: str, cidr: Network) -> str:
 
 def parse_block(key: str) -> tuple[str, Network]:
     """Network name and CIDR of a block's key."""
-    network, text = split(BLOCKS, key, 2)
+    return _parse_cidr(BLOCKS, key)
+
+
+def reservation(network: str, cidr: Network) -> str:
+    """Key of a reservation: `reservations/pods/10.40.0.0_29`."""
+    return join(RESERVATIONS, network, str(cidr).replace("/", "_"))
+
+
+def parse_reservation(key: str) -> tuple[str, Network]:
+    """Network name and CIDR of a reservation's key."""
+    return _parse_cidr(RESERVATIONS, key)
+
+
+def _parse_cidr(prefix: str, key: str) -> tuple[str, Network]:
+    network, text = split(prefix, key, 2)
     try:
         return network, ip_network(text.replace("_", "/"))
     except ValueError as err:

@@ -66,6 +66,10 @@ class Calls:
         raw = document if isinstance(document, bytes) else json.dumps(document).encode()
         return await self.topology(lambda stub, left: stub.Check(topology_pb2.CheckRequest(document=raw), timeout=left))
 
+    async def plan(self, document: dict[str, Any] | bytes) -> topology_pb2.PlanResponse:
+        raw = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return await self.topology(lambda stub, left: stub.Plan(topology_pb2.PlanRequest(document=raw), timeout=left))
+
     async def show(self) -> topology_pb2.ShowResponse:
         return await self.topology(lambda stub, left: stub.Show(topology_pb2.ShowRequest(), timeout=left))
 

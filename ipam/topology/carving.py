@@ -1,17 +1,18 @@
 """The prefixes that follow from a document: one for each leaf of each network, and pads. Pure.
 
-The number of siblings is padded to the next power of two; child i gets the parent's prefix and log2 of that many bits, in the
-order of the document. Hosts in a leaf do not split it. A map of one group gives it the network whole.
+Each list of groups splits its prefix (ipam/topology/splitting.py). Hosts in a leaf do not split it. A map of one group gives it
+the network whole, or the prefix that the group names.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ipam.topology.checks import slot_bits
 from ipam.topology.document import Group, Host, Labels, NetworkSpec, Topology, TopologyDocument
+from ipam.topology.sharing import shares_in
+from ipam.topology.splitting import split
 from romana.keys import Network
 
-__all__ = ["Prefix", "blocks_total", "carve", "fixed_hosts", "subprefix"]
+__all__ = ["Prefix", "blocks_total", "carve", "fixed_hosts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +49,30 @@ def carve(document: TopologyDocument) -> tuple[Prefix, ...]:
 
 def _carve_network(network: NetworkSpec, topology: Topology) -> Iterator[Prefix]:
     whole = Prefix(network.name, network.name, network.name, network.cidr, pad=False, block_mask=network.block_mask)
-    if len(topology.groups) == 1:
+    if len(topology.groups) == 1 and shares_in(network.cidr, topology.groups)[0].cidr is None:
         return _carve_group(whole, topology.groups[0])
-    return _carve_siblings(whole, topology.groups)
+    return _carve_siblings(whole, topology.groups, network.cidr)
 
 
-def _carve_siblings(parent: Prefix, groups: tuple[Group, ...]) -> Iterator[Prefix]:
-    prefixlen = parent.cidr.prefixlen + slot_bits(len(groups))
-    for index in range(1 << slot_bits(len(groups))):
-        path = f"{parent.path}/{index}"
-        slot = replace(parent, path=path, name=path, cidr=subprefix(parent.cidr, prefixlen, index))
-        if index < len(groups):
-            yield from _carve_group(slot, groups[index])
+def _carve_siblings(parent: Prefix, groups: tuple[Group, ...], whole: Network) -> Iterator[Prefix]:
+    for part in split(parent.cidr, shares_in(whole, groups)):
+        path = f"{parent.path}/{part.index}"
+        slot = replace(parent, path=path, name=path, cidr=part.cidr)
+        if part.index < len(groups):
+            yield from _carve_group(slot, groups[part.index], whole)
         else:
             yield replace(slot, pad=True, assignment=(), routing="", routing_cidr=None)
 
 
-def _carve_group(slot: Prefix, group: Group) -> Iterator[Prefix]:
-    """The prefixes of a group; `slot` has its place, and what it inherits."""
+def _carve_group(slot: Prefix, group: Group, whole: Network | None = None) -> Iterator[Prefix]:
+    """The prefixes of a group; `slot` has its place, and what it inherits. `whole`: the network's prefix, absent: the slot's."""
     assignment = tuple(sorted((dict(slot.assignment) | dict(group.assignment)).items()))
     routing, about = (group.routing, slot.cidr) if group.routing else (slot.routing, slot.routing_cidr)
     mine = replace(slot, name=group.name, assignment=assignment, routing=routing, routing_cidr=about)
     if group.groups:
-        yield from _carve_siblings(mine, group.groups)
+        yield from _carve_siblings(mine, group.groups, whole or slot.cidr)
     else:
         yield replace(mine, hosts=group.hosts)
-
-
-def subprefix(cidr: Network, prefixlen: int, index: int) -> Network:
-    """The `index`-th prefix of that length in `cidr`."""
-    base = int(cidr.network_address) + (index << (cidr.max_prefixlen - prefixlen))
-    return type(cidr)((base, prefixlen))
 
 
 def blocks_total(prefix: Prefix) -> int:

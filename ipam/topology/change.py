@@ -61,12 +61,14 @@ class Change:
     """Empty when the change is allowed."""
     given_back: tuple[OwnedBlock, ...] = ()
     """Blocks without a live address that stand in the way; none when the change is refused."""
+    in_the_way: tuple[tuple[OwnedBlock, str], ...] = ()
+    """Blocks with live addresses that stand in the way, each with the reason."""
 
 
 def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iterable[OwnedBlock]) -> Change:
     """Every node's placements under the prefixes of the new document. O(nodes * leaves that take it + blocks * log leaves)."""
     leaves = _Leaves(new)
-    verdict = _Verdict([], [])
+    verdict = _Verdict([], [], [])
     bound: dict[str, dict[str, dict[str, _Bound]]] = {}
     for block in blocks:
         leaf, why = leaves.of(block)
@@ -81,7 +83,7 @@ def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iter
     refusals += [_homeless(new, node) for node in homeless[:LINES_MAX]]
     more = len(refusals[LINES_MAX:]) + len(homeless[LINES_MAX:])
     lines = (*refusals[:LINES_MAX], *([f"and {more} more"] if more else []))
-    return Change(placements, lines, () if lines else tuple(verdict.given_back))
+    return Change(placements, lines, () if lines else tuple(verdict.given_back), tuple(verdict.in_the_way))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,12 @@ class _Verdict:
 
     refusals: list[str]
     given_back: list[OwnedBlock]
+    in_the_way: list[tuple[OwnedBlock, str]]
 
     def against(self, block: OwnedBlock, why: str) -> None:
         """The block cannot be where it is."""
         if block.live:
+            self.in_the_way.append((block, why))
             self.refusals.append(f"{block}: {why}; addresses of it: {block.held} held, {block.cooling} cooling")
         else:
             self.given_back.append(block)

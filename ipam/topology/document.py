@@ -27,6 +27,16 @@ class NetworkSpec:
     """Prefix length of its blocks."""
     tenants: tuple[str, ...] = ()
     """Tenants that may use it, in the order of the document; empty: any."""
+    owner: str = "node"
+    """Who owns its blocks: "node", or "tenant": a tenant's segment on a node, as in Romana."""
+    reserved: tuple[Network, ...] = ()
+    """Addresses in it that are not given out."""
+    cooldown_s: int | None = None
+    """How long a released address rests, in seconds; None: as ipamd is configured."""
+    dual: str = ""
+    """On an IPv4 network, the IPv6 network whose addresses go with its own; empty: none."""
+    fallback: bool = True
+    """Whether the tenants that it lists may use the networks that list none, when it is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,10 @@ class Group:
     routing: str = ""
     groups: tuple["Group", ...] = ()
     hosts: tuple[Host, ...] = ()
+    weight: int = 1
+    """How many of its siblings' slots it takes, rounded up to a power of two."""
+    cidrs: tuple[Network, ...] = ()
+    """Its prefixes, if the document says so: one in a network at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,13 @@ def normalised(document: TopologyDocument) -> bytes:
 
 def _network_tree(network: NetworkSpec) -> dict[str, Any]:
     tree: dict[str, Any] = {"name": network.name, "cidr": str(network.cidr), "block_mask": network.block_mask}
-    return tree | ({"tenants": list(network.tenants)} if network.tenants else {})
+    default = NetworkSpec(network.name, network.cidr, network.block_mask)
+    if network.tenants:
+        tree["tenants"] = list(network.tenants)
+    if network.reserved:
+        tree["reserved"] = [str(cidr) for cidr in network.reserved]
+    others = ("owner", "cooldown_s", "dual", "fallback")
+    return tree | {key: getattr(network, key) for key in others if getattr(network, key) != getattr(default, key)}
 
 
 def _group_tree(group: Group) -> dict[str, Any]:
@@ -100,6 +120,10 @@ def _group_tree(group: Group) -> dict[str, Any]:
         tree["assignment"] = dict(group.assignment)
     if group.routing:
         tree["routing"] = group.routing
+    if group.weight != 1:
+        tree["weight"] = group.weight
+    if group.cidrs:
+        tree["cidr"] = [str(cidr) for cidr in group.cidrs] if len(group.cidrs) > 1 else str(group.cidrs[0])
     tree["groups"] = [_group_tree(child) for child in group.groups]
     tree["groups"] += [{"name": host.name, "ip": str(host.ip)} for host in group.hosts]
     return tree

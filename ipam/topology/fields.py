@@ -105,6 +105,24 @@ class Fields:
             return None
         return value
 
+    def boolean(self, key: str, default: bool) -> bool:
+        """True or false; the field may be absent."""
+        value = self._values.get(key, default)
+        if not isinstance(value, bool):
+            self._fault(at_key(self.path, key), f"found {found(value)}; true or false is accepted")
+            return default
+        return value
+
+    def one_or_more(self, key: str, what: str, parse: Callable[[str], T]) -> tuple[tuple[str, T], ...]:
+        """Path and value of a text, or of each text of a list; the field may be absent."""
+        if isinstance(self._values.get(key), list):
+            return self.texts(key, what, parse, required=False)
+        if key not in self._values:
+            return ()
+        path = at_key(self.path, key)
+        value = self._parsed(path, self._values[key], parse)
+        return () if value is None else ((path, value),)
+
     def has(self, key: str) -> bool:
         """Whether the field is written, right or wrong."""
         return key in self._values

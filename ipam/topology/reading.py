@@ -10,10 +10,14 @@ from ipam.topology.checks import (
     NetworkDraft,
     assignment_faults,
     carving_faults,
+    dual_faults,
     host_faults,
     network_faults,
     reference_faults,
+    reserved_faults,
     sibling_faults,
+    stray_faults,
+    unused_faults,
 )
 from ipam.topology.document import Group, Host, NetworkSpec, Topology, TopologyDocument
 from ipam.topology.fields import Fields, at_key
@@ -25,10 +29,13 @@ __all__ = ["read_document"]
 BLOCK_MASK_DEFAULT = {4: 29, 6: 125}  # Romana's 8 addresses a block
 
 _DOCUMENT_KEYS = ("networks", "topologies")
-_NETWORK_KEYS = ("name", "cidr", "block_mask", "tenants")
+_NETWORK_KEYS = ("name", "cidr", "block_mask", "tenants", "owner", "reserved", "cooldown_s", "dual", "fallback")
 _TOPOLOGY_KEYS = ("networks", "map")
-_GROUP_KEYS = ("name", "assignment", "routing", "groups")
+_GROUP_KEYS = ("name", "assignment", "routing", "groups", "weight", "cidr")
 _HOST_KEYS = ("name", "ip")
+
+COOLDOWN_MAX_S = 86_400
+WEIGHT_MAX = 1 << 16
 
 
 def read_document(raw: bytes) -> TopologyDocument:
@@ -36,9 +43,15 @@ def read_document(raw: bytes) -> TopologyDocument:
     faults: list[Fault] = []
     fields = Fields(parse_text(raw), "", "the document", _DOCUMENT_KEYS, faults)
     drafts = [_network(tree, path, faults) for path, tree in fields.items("networks", "networks")]
-    faults += network_faults(drafts)
+    faults += [*network_faults(drafts), *dual_faults(drafts)]
+    for draft in drafts:
+        faults += reserved_faults(draft)
     reader = _TopologyReader({draft.name: draft for draft in reversed(drafts) if draft.name is not None}, faults)
     topologies = tuple(reader.topology(tree, path) for path, tree in fields.items("topologies", "topologies"))
+    # A network that is faulty itself, or is missed where topologies are, is told of once.
+    sound = [draft for draft in drafts if not any(fault.path.startswith(draft.path) for fault in faults)]
+    if not any(fault.path.startswith("topologies") for fault in faults):
+        faults += unused_faults(sound, reader.users)
     if faults:
         count = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
         raise InvalidInput(f"the topology document has {count}", faults)
@@ -57,22 +70,44 @@ def _network(tree: Tree, path: str, faults: list[Fault]) -> NetworkDraft:
         accepted = f"{cidr.prefixlen} (the mask of {cidr}) to {cidr.max_prefixlen} is accepted"
         faults.append(Fault(at_key(path, "block_mask"), f"found the number {block_mask}"[:60] + f"; {accepted}"))
         block_mask = None
-    return NetworkDraft(path, name, cidr, block_mask, tuple(tenant for _, tenant in tenants))
+    return NetworkDraft(
+        path,
+        name,
+        cidr,
+        block_mask,
+        tuple(tenant for _, tenant in tenants),
+        owner=fields.text("owner", syntax.owner, "node") or "node",
+        reserved=fields.texts("reserved", "prefixes", syntax.cidr, required=False),
+        cooldown_s=_bounded(fields, "cooldown_s", 0, COOLDOWN_MAX_S, faults),
+        dual=fields.text("dual", syntax.network_name, "") or "",
+        fallback=fields.boolean("fallback", default=True),
+    )
+
+
+def _bounded(fields: Fields, key: str, least: int, most: int, faults: list[Fault]) -> int | None:
+    """A whole number within bounds; the field may be absent."""
+    number = fields.integer(key)
+    if number is None or least <= number <= most:
+        return number
+    faults.append(Fault(at_key(fields.path, key), f"found the number {number}"[:60] + f"; {least} to {most} is accepted"))
+    return None
 
 
 def _spec(draft: NetworkDraft) -> NetworkSpec:
     if draft.name is None or draft.cidr is None or draft.block_mask is None:
         raise InvalidInput(f"{draft.path} could not be read")
-    return NetworkSpec(draft.name, draft.cidr, draft.block_mask, draft.tenants)
+    reserved = tuple(cidr for _, cidr in draft.reserved)
+    shape = (draft.owner, reserved, draft.cooldown_s, draft.dual, draft.fallback)
+    return NetworkSpec(draft.name, draft.cidr, draft.block_mask, draft.tenants, *shape)
 
 
 class _TopologyReader:
-    """Reads topologies against the networks that are defined; `_users` tells which topology has taken a network already."""
+    """Reads topologies against the networks that are defined; `users` tells which topology has taken a network already."""
 
     def __init__(self, networks: Mapping[str, NetworkDraft], faults: list[Fault]) -> None:
         self._networks = networks
         self._faults = faults
-        self._users: dict[str, str] = {}
+        self.users: dict[str, str] = {}
         self._hosts: list[tuple[str, Host]] = []
 
     def topology(self, tree: Tree, path: str) -> Topology:
@@ -80,13 +115,14 @@ class _TopologyReader:
         fields = Fields(tree, path, "a topology", _TOPOLOGY_KEYS, self._faults)
         places = fields.texts("networks", "networks' names", syntax.network_name)
         names = tuple(name for _, name in places)
-        self._faults += reference_faults(places, self._networks, self._users)
+        self._faults += reference_faults(places, self._networks, self.users)
         self._hosts = []
         entries = [(at, self._map_entry(entry, at)) for at, entry in fields.items("map", "groups")]
         self._faults += sibling_faults(entries)
         groups = tuple(group for _, group in entries)
         self._faults += host_faults(self._hosts)
         known = [self._networks[name] for name in names if name in self._networks]
+        self._faults += stray_faults(at_key(path, "map"), groups, known)
         self._faults += carving_faults(at_key(path, "map"), groups, known)
         return Topology(names, groups)
 
@@ -109,7 +145,9 @@ class _TopologyReader:
         siblings = [(at, self._group(member, at, effective)) for at, member in members if not _is_host(member)]
         self._faults += sibling_faults(siblings)
         groups = tuple(group for _, group in siblings)
-        return Group(name or "", assignment, routing or "", groups, hosts)
+        weight = _bounded(fields, "weight", 1, WEIGHT_MAX, self._faults) or 1
+        cidrs = tuple(cidr for _, cidr in fields.one_or_more("cidr", "prefixes", syntax.cidr))
+        return Group(name or "", assignment, routing or "", groups, hosts, weight, cidrs)
 
     def _mixed_faults(self, path: str, members: list[tuple[str, Tree]]) -> None:
         hosts = [at for at, member in members if _is_host(member)]

@@ -50,6 +50,8 @@ _RESERVED: tuple[tuple[Network, str], ...] = (
     (IPv6Network("ff00::/8"), "multicast"),
 )
 
+OWNERS = ("node", "tenant")
+
 
 def quoted(text: str) -> str:
     """The text in quotes, cut at 60 characters, nothing in it but printable ASCII."""
@@ -84,6 +86,13 @@ def tenant(text: str) -> str:
         raise ValueError('"*" is not a tenant; leave tenants out to admit any')
     if not _TENANT.fullmatch(text):
         raise ValueError(f"{quoted(text)} is not a tenant's name: letters, digits, '_', '-'")
+    return text
+
+
+def owner(text: str) -> str:
+    """Who owns a network's blocks."""
+    if text not in OWNERS:
+        raise ValueError(f"{quoted(text)} owns no blocks; accepted: {', '.join(OWNERS)}")
     return text
 
 

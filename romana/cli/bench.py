@@ -76,6 +76,28 @@ def cni(
     _present(run(measure(pairs, rounds, say)), output, plot)
 
 
+@app.command()
+def ipam(
+    seconds: Annotated[float, typer.Option(min=0.1, help="For each cell.")] = 3.0,
+    addresses: Annotated[
+        int, typer.Option(min=0, help="Live addresses for cost, memory and restart at size; 0: leave out.")
+    ] = 150_000,
+    nodes: Annotated[int, typer.Option(min=3, help="Nodes for the same.")] = 5_000,
+    members: Annotated[
+        list[int] | None, typer.Option(help="Members of etcd; several times for several. Default: 1 and 3.")
+    ] = None,
+    output: OutputOption = Output.TABLE,
+    plot: PlotOption = None,
+) -> None:
+    """Durable allocations per second on etcd of one and of three members, beside what etcd and gRPC themselves can do."""
+    import uvloop
+
+    from romana.bench.ipam import Settings, measure
+
+    settings = Settings(seconds, tuple(members or (1, 3)), addresses, nodes)
+    _present(uvloop.run(measure(settings, say)), output, plot)
+
+
 def _present(report: Report, output: Output, plot: Path | None) -> None:
     if plot:
         from romana.bench.plot import svg

@@ -1,6 +1,6 @@
 """`romana ipam`: who holds an address; `recovery` is in `romana.cli.recovery`."""
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import typer
@@ -9,7 +9,16 @@ from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json
 from romana.cli.recovery import recovery
 from romana.errors import UsageError
-from romana.v1.ipam_pb2 import LOOKUP_STATE_OUTSIDE, LookupRequest, LookupResponse, LookupState
+from romana.v1.ipam_pb2 import (
+    LOOKUP_STATE_OUTSIDE,
+    LookupRequest,
+    LookupResponse,
+    LookupState,
+    ReleaseReservationRequest,
+    ReleaseReservationResponse,
+    ReserveRequest,
+    ReserveResponse,
+)
 from romana.v1.ipam_pb2_grpc import IpamStub
 
 __all__ = ["app"]
@@ -30,6 +39,51 @@ def who(ip: Annotated[str, typer.Argument(metavar="IP")], output: OutputOption =
         typer.echo("\n".join(_lines(ip, answer)))
     if answer.state == LOOKUP_STATE_OUTSIDE:
         raise typer.Exit(Exit.FOUND)
+
+
+@app.command()
+def reserve(
+    cidr: Annotated[str, typer.Argument(metavar="CIDR", help="A prefix or an address, as 10.40.0.0/28.")],
+    note: Annotated[str, typer.Option(help="Why; shown to whoever finds it.")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Keep addresses from being given out. Refused while one of them is held; again is no error."""
+    answer = run(_reserve(ReserveRequest(cidr=_prefix(cidr), note=note)))
+    if output is Output.JSON:
+        print_json(as_dict(answer))
+    else:
+        typer.echo(f"{answer.cidr} of network {answer.network} {'was reserved already' if answer.existing else 'is reserved'}")
+
+
+@app.command(name="release-reservation")
+def release_reservation(
+    cidr: Annotated[str, typer.Argument(metavar="CIDR", help="Just as it was reserved.")], output: OutputOption = Output.TABLE
+) -> None:
+    """Let addresses be given out again that `romana ipam reserve` kept."""
+    answer = run(_release_reservation(ReleaseReservationRequest(cidr=_prefix(cidr))))
+    if output is Output.JSON:
+        print_json(as_dict(answer))
+    else:
+        typer.echo(f"{cidr} of network {answer.network} is not reserved any more")
+
+
+def _prefix(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as err:
+        raise UsageError(f"{text!r} is not a prefix, as 10.40.0.0/28 or fd00::/120: {err}") from err
+
+
+async def _reserve(request: ReserveRequest) -> ReserveResponse:
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: IpamStub(channel).Reserve(request, timeout=left), CALL_TIMEOUT_S)
+
+
+async def _release_reservation(request: ReleaseReservationRequest) -> ReleaseReservationResponse:
+    async with ipamd() as client:
+        return await client.call(
+            lambda channel, left: IpamStub(channel).ReleaseReservation(request, timeout=left), CALL_TIMEOUT_S
+        )
 
 
 def _address(text: str) -> str:

@@ -10,12 +10,25 @@ import typer
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table, say
-from romana.v1.topology_pb2 import ApplyRequest, ApplyResponse, CheckRequest, CheckResponse, Prefix, ShowRequest, ShowResponse
+from romana.cli.topology_forecast import topology_forecast
+from romana.v1.topology_pb2 import (
+    ApplyRequest,
+    ApplyResponse,
+    CheckRequest,
+    CheckResponse,
+    PlanRequest,
+    PlanResponse,
+    Prefix,
+    ShowRequest,
+    ShowResponse,
+)
 from romana.v1.topology_pb2_grpc import TopologyStub
 
 __all__ = ["app", "read_document", "show_topology"]
 
 app = typer.Typer(help="The topology document: check it, apply it, show what follows from it.", no_args_is_help=True)
+
+app.command(name="forecast")(topology_forecast)
 
 FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="Topology document, JSON or YAML; - for standard input.")]
 
@@ -43,6 +56,8 @@ def check(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
         print_json(as_dict(answer))
     elif answer.ok:
         _print_prefixes(answer.prefixes)
+        for block in answer.given_back:
+            typer.echo(f"would be given back: {block}")
     for fault in answer.faults:
         say(f"{fault.path}: {fault.message}" if fault.path else fault.message)
     for refusal in answer.refusals:
@@ -51,6 +66,29 @@ def check(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
         raise typer.Exit(Exit.FOUND)
     if not answer.ok:
         raise typer.Exit(Exit.REFUSED)
+
+
+@app.command()
+def plan(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
+    """What apply would do, part by part, and what stands in its way; changes nothing.
+
+    Exit 0: it is in force already. Exit 1: it would change something. Exit 2: the document is wrong. Exit 4: refused, not to be
+    reached safely from the present state.
+    """
+    answer = run(_plan(read_document(file)))
+    if output is Output.JSON:
+        print_json(as_dict(answer))
+    else:
+        print_plan(answer)
+    for fault in answer.faults:
+        say(f"{fault.path}: {fault.message}" if fault.path else fault.message)
+    if answer.faults:
+        raise typer.Exit(Exit.USAGE)
+    for refusal in answer.refusals:
+        say(f"refused: {refusal}")
+    if answer.refusals:
+        raise typer.Exit(Exit.REFUSED)
+    raise typer.Exit(Exit.FOUND if answer.changed else Exit.FINE)
 
 
 @app.command()
@@ -86,6 +124,31 @@ async def _check(document: bytes) -> CheckResponse:
     request = CheckRequest(document=document)
     async with ipamd() as client:
         return await client.call(lambda channel, left: TopologyStub(channel).Check(request, timeout=left), CALL_TIMEOUT_S)
+
+
+async def _plan(document: bytes) -> PlanResponse:
+    request = PlanRequest(document=document)
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).Plan(request, timeout=left), CALL_TIMEOUT_S)
+
+
+def print_plan(answer: PlanResponse) -> None:
+    """A table for each kind of change; nothing for a kind that there is none of."""
+    if not answer.changed:
+        typer.echo(f"in force already, generation {answer.generation}: nothing would change")
+        return
+    if answer.prefixes:
+        columns = ("network", "prefix", "", "group before", "group after")
+        print_table(columns, ((p.network, p.cidr, p.fate, p.before, p.after) for p in answer.prefixes), "")
+    if answer.moves:
+        places = ("node", "network", "stands in", "would stand in")
+        print_table(places, ((m.node, m.network, m.before or "-", m.after or "-") for m in answer.moves), "")
+    for block in answer.given_back:
+        typer.echo(f"given back: {block}; no address of it is held or cooling")
+    if answer.in_the_way:
+        blocks = ("block in the way", "node", "held", "cooling", "why", "addresses")
+        rows = ((b.cidr, b.node, b.held, b.cooling, b.reason, ", ".join(b.addresses)) for b in answer.in_the_way)
+        print_table(blocks, rows, "")
 
 
 def _print_prefixes(prefixes: Iterable[Prefix]) -> None:

@@ -14,7 +14,7 @@ import grpc
 from romana.errors import Unavailable
 from romana.rpc.status import from_rpc_error
 
-__all__ = ["Client"]
+__all__ = ["Client", "open_channel"]
 
 Answer = TypeVar("Answer")
 
@@ -35,6 +35,11 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
     # ListNodes and Show of 5,000 nodes are past the default of 4 MiB.
     ("grpc.max_receive_message_length", 64 * 2**20),
 )
+
+
+def open_channel(endpoint: str) -> grpc.aio.Channel:
+    """A channel to one endpoint, with our keepalive and sizes; connected when first used."""
+    return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
 
 
 class Client:
@@ -74,7 +79,7 @@ class Client:
 
     async def _once(self, endpoint: str, call: Call[Answer], left_s: float) -> Answer:
         if endpoint not in self._channels:
-            self._channels[endpoint] = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            self._channels[endpoint] = open_channel(endpoint)
         try:
             return await call(self._channels[endpoint], left_s)
         except grpc.aio.AioRpcError as err:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from romana.errors import ConfigError, Fault, RomanaError
-from romana.rpc.status import to_details, to_metadata, to_status_code
+from romana.rpc.status import reason_of, to_details, to_metadata, to_status_code
 
 __all__ = ["Health", "check_listen", "new_server", "start"]
 
@@ -33,26 +33,36 @@ _OPTIONS: tuple[tuple[str, int], ...] = (
 class _Errors(grpc.aio.ServerInterceptor):
     """Turns a RomanaError of a method into its status; any other error is a bug: logged, INTERNAL."""
 
+    def __init__(self) -> None:
+        self._wrapped: dict[str, Any] = {}
+        """By method: a server's methods never change, and wrapping one for each call would cost as much as a small call."""
+
     async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
-        found = await continuation(details)
-        if found is None or not found.unary_unary:
-            return found
-        inner = found.unary_unary
+        if details.method not in self._wrapped:
+            found = await continuation(details)
+            if found is None or not found.unary_unary:
+                return found
+            self._wrapped[details.method] = _wrapped(details.method, found)
+        return self._wrapped[details.method]
 
-        async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            try:
-                return await inner(request, context)
-            except RomanaError as err:
-                log.info("request refused", extra={"method": details.method, "error": str(err)})
-                await context.abort(to_status_code(err), to_details(err), to_metadata(err))
-            except grpc.aio.AbortError:
-                raise
-            except Exception:
-                # The edge: one request's bug must neither end the server nor pass for "try again".
-                log.exception("request failed by a bug", extra={"method": details.method})
-                await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
 
-        return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+def _wrapped(method: str, found: Any) -> Any:
+    inner = found.unary_unary
+
+    async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await inner(request, context)
+        except RomanaError as err:
+            log.info("request refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
+            await context.abort(to_status_code(err), to_details(err), to_metadata(err))
+        except grpc.aio.AbortError:
+            raise
+        except Exception:
+            # The edge: one request's bug must neither end the server nor pass for "try again".
+            log.exception("request failed by a bug", extra={"method": method})
+            await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
+
+    return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
 
 
 class Health:

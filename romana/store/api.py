@@ -64,6 +64,10 @@ class CompareField(Enum):
     LEASE = "lease"
     VALUE = "value"
 
+    __hash__ = (
+        object.__hash__
+    )  # members are single objects; Enum's own is written in Python, and every transaction hashes compares
+
 
 class CompareOp(Enum):
     """How a transaction compares. A compare of VALUE never holds for an absent key, whatever the operator."""
@@ -72,6 +76,8 @@ class CompareOp(Enum):
     NOT_EQUAL = "!="
     GREATER = ">"
     LESS = "<"
+
+    __hash__ = object.__hash__
 
 
 @dataclass(frozen=True, slots=True)

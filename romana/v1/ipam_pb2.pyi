@@ -6,6 +6,32 @@ The allocation API, used by the agent of every node.
 Errors: INVALID_ARGUMENT, a field is wrong and the message names it; NOT_FOUND, the node or pod is not known (yet);
 RESOURCE_EXHAUSTED, no address is left and the message says where; FAILED_PRECONDITION, no group of the topology takes this node,
 or another incarnation of it owns the name; ABORTED and UNAVAILABLE, try again, the same request is safe to repeat.
+
+Every refusal has a reason for programs: in the trailing metadata "romana-reason", and in RequestError.reason of a batch.
+
+  INVALID_ARGUMENT     INVALID_REQUEST       a field of the request is wrong; the metadata "romana-faults-bin" have each
+                       ANNOTATION_INVALID    an annotation or label of the Pod object is wrong
+                       ADDRESS_OUTSIDE       the fixed address is in no network that the pod may use
+                       ADDRESS_WRONG_FAMILY  two fixed addresses, or two chosen networks, of one family
+  NOT_FOUND            NODE_UNKNOWN          no such node
+                       POD_UNKNOWN           the Pod object is not in the store (yet)
+                       POD_REPLACED          a Pod of that name is there, of another uid
+                       NETWORK_UNKNOWN       the chosen network is not in the topology
+                       RESERVATION_UNKNOWN   nothing is reserved just so
+  FAILED_PRECONDITION  NO_TOPOLOGY           none was applied yet
+                       NODE_REPLACED         another incarnation of the node has the name
+                       NODE_DRAINING         the node gets no new address
+                       NODE_IN_NO_GROUP      no group of the topology takes the node, or none in that network
+                       TENANT_NOT_ADMITTED   no network, or not the chosen one, takes the pod's tenant (its namespace)
+                       ATTACHMENT_TAKEN      the attachment belongs to another pod, or to another incarnation of the node
+                       ADDRESS_TAKEN         the fixed address is held, and by whom
+                       ADDRESS_NOT_ON_NODE   the fixed address is not in the node's group, or in a block of another owner
+                       ADDRESS_RESERVED      the fixed address is reserved
+                       ADDRESSES_HELD        what is to be reserved is held
+                       STORE_DAMAGED         what the store has there cannot be read
+  RESOURCE_EXHAUSTED   NETWORK_EXHAUSTED     no address is left; the message says in which network and group, and for whom
+  ABORTED              CONFLICT              something else changed too often meanwhile
+  UNAVAILABLE          UNAVAILABLE           ipamd or etcd is not ready
 """
 
 from collections import abc as _abc
@@ -606,6 +632,100 @@ class GiveUpNodeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GiveUpNodeResponse: _TypeAlias = GiveUpNodeResponse  # noqa: Y015
+
+@_typing.final
+class ReserveRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIDR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    cidr: _builtins.str
+    """A prefix in canonical text, "10.40.0.0/28", in one network; a single address is a prefix of its own."""
+    note: _builtins.str
+    """Why, in the operator's words; at most 256 characters."""
+    def __init__(
+        self,
+        *,
+        cidr: _builtins.str = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "note", b"note"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveRequest: _TypeAlias = ReserveRequest  # noqa: Y015
+
+@_typing.final
+class ReserveResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    EXISTING_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    cidr: _builtins.str
+    revision: _builtins.int
+    existing: _builtins.bool
+    """True when it was there already."""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        revision: _builtins.int = ...,
+        existing: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "existing", b"existing", "network", b"network", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReserveResponse: _TypeAlias = ReserveResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseReservationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CIDR_FIELD_NUMBER: _builtins.int
+    cidr: _builtins.str
+    def __init__(
+        self,
+        *,
+        cidr: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReservationRequest: _TypeAlias = ReleaseReservationRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseReservationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    revision: _builtins.int
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["network", b"network", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseReservationResponse: _TypeAlias = ReleaseReservationResponse  # noqa: Y015
 
 @_typing.final
 class LookupRequest(_message.Message):

@@ -44,6 +44,31 @@ class IpamStub(object):
                 request_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseResponse.FromString,
                 _registered_method=True)
+        self.AllocateBatch = channel.unary_unary(
+                '/romana.v1.Ipam/AllocateBatch',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchResponse.FromString,
+                _registered_method=True)
+        self.ReleaseBatch = channel.unary_unary(
+                '/romana.v1.Ipam/ReleaseBatch',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchResponse.FromString,
+                _registered_method=True)
+        self.ListAttachments = channel.unary_unary(
+                '/romana.v1.Ipam/ListAttachments',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.FromString,
+                _registered_method=True)
+        self.Reserve = channel.unary_unary(
+                '/romana.v1.Ipam/Reserve',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReserveRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReserveResponse.FromString,
+                _registered_method=True)
+        self.ReleaseReservation = channel.unary_unary(
+                '/romana.v1.Ipam/ReleaseReservation',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationResponse.FromString,
+                _registered_method=True)
         self.Lookup = channel.unary_unary(
                 '/romana.v1.Ipam/Lookup',
                 request_serializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
@@ -78,6 +103,41 @@ class IpamServicer(object):
 
     def Release(self, request, context):
         """Takes an attachment's addresses back. Idempotent: an attachment that is not there is a success.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AllocateBatch(self, request, context):
+        """Allocate for many attachments, each by itself: one that is refused leaves the others alone. At most 1,000; answers in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseBatch(self, request, context):
+        """Release for many attachments, each by itself. At most 1,000; answers in order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAttachments(self, request, context):
+        """What the attachments of one node are, as the store has them now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Reserve(self, request, context):
+        """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseReservation(self, request, context):
+        """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +184,31 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.Release,
                     request_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseRequest.FromString,
                     response_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseResponse.SerializeToString,
+            ),
+            'AllocateBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.AllocateBatch,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.AllocateBatchResponse.SerializeToString,
+            ),
+            'ReleaseBatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseBatch,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseBatchResponse.SerializeToString,
+            ),
+            'ListAttachments': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAttachments,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.SerializeToString,
+            ),
+            'Reserve': grpc.unary_unary_rpc_method_handler(
+                    servicer.Reserve,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReserveRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReserveResponse.SerializeToString,
+            ),
+            'ReleaseReservation': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseReservation,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ReleaseReservationResponse.SerializeToString,
             ),
             'Lookup': grpc.unary_unary_rpc_method_handler(
                     servicer.Lookup,
@@ -200,6 +285,141 @@ class Ipam(object):
             '/romana.v1.Ipam/Release',
             romana_dot_v1_dot_ipam__pb2.ReleaseRequest.SerializeToString,
             romana_dot_v1_dot_ipam__pb2.ReleaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AllocateBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/AllocateBatch',
+            romana_dot_v1_dot_ipam__pb2.AllocateBatchRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.AllocateBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseBatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ReleaseBatch',
+            romana_dot_v1_dot_ipam__pb2.ReleaseBatchRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReleaseBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAttachments(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ListAttachments',
+            romana_dot_v1_dot_ipam__pb2.ListAttachmentsRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ListAttachmentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Reserve(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/Reserve',
+            romana_dot_v1_dot_ipam__pb2.ReserveRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseReservation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ReleaseReservation',
+            romana_dot_v1_dot_ipam__pb2.ReleaseReservationRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ReleaseReservationResponse.FromString,
             options,
             channel_credentials,
             insecure,

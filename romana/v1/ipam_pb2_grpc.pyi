@@ -6,6 +6,32 @@ The allocation API, used by the agent of every node.
 Errors: INVALID_ARGUMENT, a field is wrong and the message names it; NOT_FOUND, the node or pod is not known (yet);
 RESOURCE_EXHAUSTED, no address is left and the message says where; FAILED_PRECONDITION, no group of the topology takes this node,
 or another incarnation of it owns the name; ABORTED and UNAVAILABLE, try again, the same request is safe to repeat.
+
+Every refusal has a reason for programs: in the trailing metadata "romana-reason", and in RequestError.reason of a batch.
+
+  INVALID_ARGUMENT     INVALID_REQUEST       a field of the request is wrong; the metadata "romana-faults-bin" have each
+                       ANNOTATION_INVALID    an annotation or label of the Pod object is wrong
+                       ADDRESS_OUTSIDE       the fixed address is in no network that the pod may use
+                       ADDRESS_WRONG_FAMILY  two fixed addresses, or two chosen networks, of one family
+  NOT_FOUND            NODE_UNKNOWN          no such node
+                       POD_UNKNOWN           the Pod object is not in the store (yet)
+                       POD_REPLACED          a Pod of that name is there, of another uid
+                       NETWORK_UNKNOWN       the chosen network is not in the topology
+                       RESERVATION_UNKNOWN   nothing is reserved just so
+  FAILED_PRECONDITION  NO_TOPOLOGY           none was applied yet
+                       NODE_REPLACED         another incarnation of the node has the name
+                       NODE_DRAINING         the node gets no new address
+                       NODE_IN_NO_GROUP      no group of the topology takes the node, or none in that network
+                       TENANT_NOT_ADMITTED   no network, or not the chosen one, takes the pod's tenant (its namespace)
+                       ATTACHMENT_TAKEN      the attachment belongs to another pod, or to another incarnation of the node
+                       ADDRESS_TAKEN         the fixed address is held, and by whom
+                       ADDRESS_NOT_ON_NODE   the fixed address is not in the node's group, or in a block of another owner
+                       ADDRESS_RESERVED      the fixed address is reserved
+                       ADDRESSES_HELD        what is to be reserved is held
+                       STORE_DAMAGED         what the store has there cannot be read
+  RESOURCE_EXHAUSTED   NETWORK_EXHAUSTED     no address is left; the message says in which network and group, and for whom
+  ABORTED              CONFLICT              something else changed too often meanwhile
+  UNAVAILABLE          UNAVAILABLE           ipamd or etcd is not ready
 """
 
 from collections import abc as _abc
@@ -40,6 +66,16 @@ class IpamStub:
     """Gives an attachment its addresses, durably, before it answers. Idempotent by attachment: a repeat gets the same answer."""
     Release: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseRequest, _ipam_pb2.ReleaseResponse]
     """Takes an attachment's addresses back. Idempotent: an attachment that is not there is a success."""
+    AllocateBatch: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.AllocateBatchRequest, _ipam_pb2.AllocateBatchResponse]
+    """Allocate for many attachments, each by itself: one that is refused leaves the others alone. At most 1,000; answers in order."""
+    ReleaseBatch: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseBatchRequest, _ipam_pb2.ReleaseBatchResponse]
+    """Release for many attachments, each by itself. At most 1,000; answers in order."""
+    ListAttachments: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ListAttachmentsRequest, _ipam_pb2.ListAttachmentsResponse]
+    """What the attachments of one node are, as the store has them now."""
+    Reserve: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReserveRequest, _ipam_pb2.ReserveResponse]
+    """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent."""
+    ReleaseReservation: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseReservationRequest, _ipam_pb2.ReleaseReservationResponse]
+    """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
     Lookup: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]
     """Says all there is to know of one address."""
     Reassert: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReassertRequest, _ipam_pb2.ReassertResponse]
@@ -58,6 +94,16 @@ class IpamAsyncStub(IpamStub):
     """Gives an attachment its addresses, durably, before it answers. Idempotent by attachment: a repeat gets the same answer."""
     Release: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseRequest, _ipam_pb2.ReleaseResponse]  # type: ignore[assignment]
     """Takes an attachment's addresses back. Idempotent: an attachment that is not there is a success."""
+    AllocateBatch: _aio.UnaryUnaryMultiCallable[_ipam_pb2.AllocateBatchRequest, _ipam_pb2.AllocateBatchResponse]  # type: ignore[assignment]
+    """Allocate for many attachments, each by itself: one that is refused leaves the others alone. At most 1,000; answers in order."""
+    ReleaseBatch: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseBatchRequest, _ipam_pb2.ReleaseBatchResponse]  # type: ignore[assignment]
+    """Release for many attachments, each by itself. At most 1,000; answers in order."""
+    ListAttachments: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ListAttachmentsRequest, _ipam_pb2.ListAttachmentsResponse]  # type: ignore[assignment]
+    """What the attachments of one node are, as the store has them now."""
+    Reserve: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReserveRequest, _ipam_pb2.ReserveResponse]  # type: ignore[assignment]
+    """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent."""
+    ReleaseReservation: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReleaseReservationRequest, _ipam_pb2.ReleaseReservationResponse]  # type: ignore[assignment]
+    """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
     Lookup: _aio.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]  # type: ignore[assignment]
     """Says all there is to know of one address."""
     Reassert: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReassertRequest, _ipam_pb2.ReassertResponse]  # type: ignore[assignment]
@@ -85,6 +131,46 @@ class IpamServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ipam_pb2.ReleaseResponse, _abc.Awaitable[_ipam_pb2.ReleaseResponse]]:
         """Takes an attachment's addresses back. Idempotent: an attachment that is not there is a success."""
+
+    @_abc_1.abstractmethod
+    def AllocateBatch(
+        self,
+        request: _ipam_pb2.AllocateBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.AllocateBatchResponse, _abc.Awaitable[_ipam_pb2.AllocateBatchResponse]]:
+        """Allocate for many attachments, each by itself: one that is refused leaves the others alone. At most 1,000; answers in order."""
+
+    @_abc_1.abstractmethod
+    def ReleaseBatch(
+        self,
+        request: _ipam_pb2.ReleaseBatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ReleaseBatchResponse, _abc.Awaitable[_ipam_pb2.ReleaseBatchResponse]]:
+        """Release for many attachments, each by itself. At most 1,000; answers in order."""
+
+    @_abc_1.abstractmethod
+    def ListAttachments(
+        self,
+        request: _ipam_pb2.ListAttachmentsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ListAttachmentsResponse, _abc.Awaitable[_ipam_pb2.ListAttachmentsResponse]]:
+        """What the attachments of one node are, as the store has them now."""
+
+    @_abc_1.abstractmethod
+    def Reserve(
+        self,
+        request: _ipam_pb2.ReserveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ReserveResponse, _abc.Awaitable[_ipam_pb2.ReserveResponse]]:
+        """Keeps addresses from being given out, by every ipamd, before it answers. Refused while any of them is held. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def ReleaseReservation(
+        self,
+        request: _ipam_pb2.ReleaseReservationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ReleaseReservationResponse, _abc.Awaitable[_ipam_pb2.ReleaseReservationResponse]]:
+        """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
 
     @_abc_1.abstractmethod
     def Lookup(

@@ -180,6 +180,189 @@ class CheckResponse(_message.Message):
 Global___CheckResponse: _TypeAlias = CheckResponse  # noqa: Y015
 
 @_typing.final
+class PlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        document: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
+
+@_typing.final
+class PrefixChange(_message.Message):
+    """A range that would not be as it was."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FATE_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    fate: _builtins.str
+    """"added", "removed" or "changed"."""
+    network: _builtins.str
+    cidr: _builtins.str
+    before: _builtins.str
+    """Names of the groups it belongs to; "pad" for one that stays empty; empty where it is not there."""
+    after: _builtins.str
+    def __init__(
+        self,
+        *,
+        fate: _builtins.str = ...,
+        network: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "cidr", b"cidr", "fate", b"fate", "network", b"network"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrefixChange: _TypeAlias = PrefixChange  # noqa: Y015
+
+@_typing.final
+class NodeMove(_message.Message):
+    """A node that would stand elsewhere in a network: "rack-1 10.42.0.0/18", or empty for no group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    network: _builtins.str
+    before: _builtins.str
+    after: _builtins.str
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        network: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "network", b"network", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeMove: _TypeAlias = NodeMove  # noqa: Y015
+
+@_typing.final
+class BlockInTheWay(_message.Message):
+    """A block with addresses that are held or still cooling, which cannot stay where it is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    COOLING_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    cidr: _builtins.str
+    node: _builtins.str
+    held: _builtins.int
+    cooling: _builtins.int
+    reason: _builtins.str
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Up to 8 of its addresses, lowest first, each with its pod: "10.42.0.3 default/web"."""
+
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        node: _builtins.str = ...,
+        held: _builtins.int = ...,
+        cooling: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "cidr", b"cidr", "cooling", b"cooling", "held", b"held", "network", b"network", "node", b"node", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlockInTheWay: _TypeAlias = BlockInTheWay  # noqa: Y015
+
+@_typing.final
+class PlanResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGED_FIELD_NUMBER: _builtins.int
+    FAULTS_FIELD_NUMBER: _builtins.int
+    REFUSALS_FIELD_NUMBER: _builtins.int
+    PREFIXES_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    GIVEN_BACK_FIELD_NUMBER: _builtins.int
+    IN_THE_WAY_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    changed: _builtins.bool
+    """Whether Apply would change anything: false for the document that is in force."""
+    generation: _builtins.int
+    """Of the topology in force and its successor."""
+    revision: _builtins.int
+    @_builtins.property
+    def faults(self) -> _containers.RepeatedCompositeFieldContainer[Global___DocumentFault]:
+        """What is wrong with the document; the rest is empty then."""
+
+    @_builtins.property
+    def refusals(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it cannot be applied now."""
+
+    @_builtins.property
+    def prefixes(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrefixChange]: ...
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeMove]: ...
+    @_builtins.property
+    def given_back(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As CheckResponse.given_back."""
+
+    @_builtins.property
+    def in_the_way(self) -> _containers.RepeatedCompositeFieldContainer[Global___BlockInTheWay]: ...
+    def __init__(
+        self,
+        *,
+        changed: _builtins.bool = ...,
+        faults: _abc.Iterable[Global___DocumentFault] | None = ...,
+        refusals: _abc.Iterable[_builtins.str] | None = ...,
+        prefixes: _abc.Iterable[Global___PrefixChange] | None = ...,
+        moves: _abc.Iterable[Global___NodeMove] | None = ...,
+        given_back: _abc.Iterable[_builtins.str] | None = ...,
+        in_the_way: _abc.Iterable[Global___BlockInTheWay] | None = ...,
+        generation: _builtins.int = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "faults", b"faults", "generation", b"generation", "given_back", b"given_back", "in_the_way", b"in_the_way", "moves", b"moves", "prefixes", b"prefixes", "refusals", b"refusals", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanResponse: _TypeAlias = PlanResponse  # noqa: Y015
+
+@_typing.final
 class ShowRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

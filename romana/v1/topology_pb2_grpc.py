@@ -45,6 +45,11 @@ class TopologyStub(object):
                 request_serializer=romana_dot_v1_dot_topology__pb2.CheckRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_topology__pb2.CheckResponse.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/romana.v1.Topology/Plan',
+                request_serializer=romana_dot_v1_dot_topology__pb2.PlanRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_topology__pb2.PlanResponse.FromString,
+                _registered_method=True)
         self.Show = channel.unary_unary(
                 '/romana.v1.Topology/Show',
                 request_serializer=romana_dot_v1_dot_topology__pb2.ShowRequest.SerializeToString,
@@ -80,6 +85,13 @@ class TopologyServicer(object):
 
     def Check(self, request, context):
         """Says what Apply would say of the document by itself and against the present state; changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Plan(self, request, context):
+        """Says what Apply would do, part by part, and what stands in its way; changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -126,6 +138,11 @@ def add_TopologyServicer_to_server(servicer, server):
                     servicer.Check,
                     request_deserializer=romana_dot_v1_dot_topology__pb2.CheckRequest.FromString,
                     response_serializer=romana_dot_v1_dot_topology__pb2.CheckResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=romana_dot_v1_dot_topology__pb2.PlanRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_topology__pb2.PlanResponse.SerializeToString,
             ),
             'Show': grpc.unary_unary_rpc_method_handler(
                     servicer.Show,
@@ -202,6 +219,33 @@ class Topology(object):
             '/romana.v1.Topology/Check',
             romana_dot_v1_dot_topology__pb2.CheckRequest.SerializeToString,
             romana_dot_v1_dot_topology__pb2.CheckResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Topology/Plan',
+            romana_dot_v1_dot_topology__pb2.PlanRequest.SerializeToString,
+            romana_dot_v1_dot_topology__pb2.PlanResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,8 @@ class TopologyStub:
     """
     Check: _grpc.UnaryUnaryMultiCallable[_topology_pb2.CheckRequest, _topology_pb2.CheckResponse]
     """Says what Apply would say of the document by itself and against the present state; changes nothing."""
+    Plan: _grpc.UnaryUnaryMultiCallable[_topology_pb2.PlanRequest, _topology_pb2.PlanResponse]
+    """Says what Apply would do, part by part, and what stands in its way; changes nothing."""
     Show: _grpc.UnaryUnaryMultiCallable[_topology_pb2.ShowRequest, _topology_pb2.ShowResponse]
     """Gives the document in force and the prefixes that follow from it."""
     ListNodes: _grpc.UnaryUnaryMultiCallable[_node_pb2.ListNodesRequest, _node_pb2.ListNodesResponse]
@@ -64,6 +66,8 @@ class TopologyAsyncStub(TopologyStub):
     """
     Check: _aio.UnaryUnaryMultiCallable[_topology_pb2.CheckRequest, _topology_pb2.CheckResponse]  # type: ignore[assignment]
     """Says what Apply would say of the document by itself and against the present state; changes nothing."""
+    Plan: _aio.UnaryUnaryMultiCallable[_topology_pb2.PlanRequest, _topology_pb2.PlanResponse]  # type: ignore[assignment]
+    """Says what Apply would do, part by part, and what stands in its way; changes nothing."""
     Show: _aio.UnaryUnaryMultiCallable[_topology_pb2.ShowRequest, _topology_pb2.ShowResponse]  # type: ignore[assignment]
     """Gives the document in force and the prefixes that follow from it."""
     ListNodes: _aio.UnaryUnaryMultiCallable[_node_pb2.ListNodesRequest, _node_pb2.ListNodesResponse]  # type: ignore[assignment]
@@ -93,6 +97,14 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_topology_pb2.CheckResponse, _abc.Awaitable[_topology_pb2.CheckResponse]]:
         """Says what Apply would say of the document by itself and against the present state; changes nothing."""
+
+    @_abc_1.abstractmethod
+    def Plan(
+        self,
+        request: _topology_pb2.PlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_topology_pb2.PlanResponse, _abc.Awaitable[_topology_pb2.PlanResponse]]:
+        """Says what Apply would do, part by part, and what stands in its way; changes nothing."""
 
     @_abc_1.abstractmethod
     def Show(

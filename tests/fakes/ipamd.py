@@ -132,6 +132,14 @@ class _Ipam(IpamServicer):
     async def GiveUpNode(self, request: ipam_pb2.GiveUpNodeRequest, context: object) -> ipam_pb2.GiveUpNodeResponse:  # noqa: N802
         raise NotFound("the agent gives up no node")
 
+    async def Reserve(self, request: ipam_pb2.ReserveRequest, context: Any) -> ipam_pb2.ReserveResponse:  # noqa: N802
+        raise NotFound("the agent reserves nothing")
+
+    async def ReleaseReservation(  # noqa: N802
+        self, request: ipam_pb2.ReleaseReservationRequest, context: Any
+    ) -> ipam_pb2.ReleaseReservationResponse:
+        raise NotFound("the agent reserves nothing")
+
     async def AllocateBatch(  # noqa: N802
         self, batch: ipam_pb2.AllocateBatchRequest, context: Any
     ) -> ipam_pb2.AllocateBatchResponse:

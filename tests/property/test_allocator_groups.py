@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ipam.blocks import GroupBlocks, group_blocks
-from ipam.topology.carving import Prefix, subprefix
+from ipam.topology.carving import Prefix
+from ipam.topology.splitting import subprefix
 
 PREFIX = Prefix("pods", "pods", "all", IPv4Network("10.0.0.0/24"), pad=False, block_mask=29)
 TOTAL = 32

@@ -27,7 +27,7 @@ class Counting(MemoryStore):
 
 
 def create(key: str, *more: str) -> Txn:
-    return Txn((Compare.absent(key),), tuple(Put(name, b"v") for name in (key, *more)), (Get(key),))
+    return Txn((Compare.absent(key),), tuple(Put(name, b"v") for name in (key, *more)))
 
 
 async def commit_all(store: MemoryStore, txns: Sequence[Txn]) -> tuple[list[TxnResult], list[str]]:

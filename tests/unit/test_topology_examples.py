@@ -107,9 +107,9 @@ def test_ipv6_carves_like_ipv4() -> None:
     assert (first.block_mask, pad.pad) == (125, True)
 
 
-def test_networks_come_in_the_order_of_the_document_and_an_unused_one_has_no_prefix() -> None:
+def test_networks_come_in_the_order_of_the_document() -> None:
     prefixes = laid_out(
-        {"networks": [{"name": n, "cidr": f"10.{i}.0.0/16"} for i, n in enumerate(["b", "idle", "a"])],
+        {"networks": [{"name": n, "cidr": f"10.{i}.0.0/16"} for i, n in enumerate(["b", "a"])],
          "topologies": [{"networks": ["a"], "map": [{"name": "x"}]}, {"networks": ["b"], "map": [{"name": "y"}]}]}
     )  # fmt: skip
     assert [(prefix.network, prefix.name) for prefix in prefixes] == [("b", "y"), ("a", "x")]
@@ -135,3 +135,57 @@ def test_block_mask_defaults_to_29_or_the_networks_own_mask() -> None:
     written = "networks: [{name: a, cidr: 10.0.0.0/30}, {name: b, cidr: 10.1.0.0/16}]\n"
     document = read_document((written + "topologies: [{networks: [a, b], map: [{name: x}]}]").encode())
     assert [network.block_mask for network in document.networks] == [30, 29]
+
+
+def test_weights_take_so_many_slots_in_the_order_of_the_document() -> None:
+    document = {
+        "networks": [{"name": "a", "cidr": "10.0.0.0/16"}],
+        "topologies": [{"networks": ["a"], "map": [{"name": "x"}, {"name": "y", "weight": 2}, {"name": "z", "weight": 3}]}],
+    }
+    assert [(prefix.path, prefix.name, str(prefix.cidr), prefix.pad) for prefix in laid_out(document)] == [
+        ("a/0", "x", "10.0.0.0/19", False),
+        ("a/3", "a/3", "10.0.32.0/19", True),
+        ("a/1", "y", "10.0.64.0/18", False),
+        ("a/2", "z", "10.0.128.0/17", False),
+    ]
+
+
+def test_groups_stand_where_the_document_says_and_what_is_left_are_pads() -> None:
+    groups = [{"name": "rack", "cidr": "10.0.192.0/18"}, {"name": "new", "cidr": "10.0.0.0/19"}]
+    document = {
+        "networks": [{"name": "a", "cidr": "10.0.0.0/16"}],
+        "topologies": [{"networks": ["a"], "map": groups}],
+    }
+    assert [(prefix.path, str(prefix.cidr), prefix.pad) for prefix in laid_out(document)] == [
+        ("a/1", "10.0.0.0/19", False),
+        ("a/2", "10.0.32.0/19", True),
+        ("a/3", "10.0.64.0/18", True),
+        ("a/4", "10.0.128.0/18", True),
+        ("a/0", "10.0.192.0/18", False),
+    ]
+
+
+def test_one_group_may_name_its_prefix_in_each_of_several_networks() -> None:
+    group = {"name": "x", "cidr": ["10.1.128.0/17", "10.2.0.0/17"]}
+    networks = [{"name": "a", "cidr": "10.1.0.0/16"}, {"name": "b", "cidr": "10.2.0.0/16"}]
+    prefixes = laid_out({"networks": networks, "topologies": [{"networks": ["a", "b"], "map": [group]}]})
+    assert [(prefix.path, str(prefix.cidr), prefix.pad) for prefix in prefixes] == [
+        ("a/1", "10.1.0.0/17", True),
+        ("a/0", "10.1.128.0/17", False),
+        ("b/0", "10.2.0.0/17", False),
+        ("b/1", "10.2.128.0/17", True),
+    ]
+
+
+def test_new_keys_survive_the_normal_form_and_are_left_out_where_they_say_nothing() -> None:
+    network = {"name": "a", "cidr": "10.0.0.0/16", "block_mask": 29, "tenants": ["t"], "reserved": ["10.0.0.0/24"]}
+    network |= {"owner": "tenant", "cooldown_s": 0, "dual": "b", "fallback": False}
+    plain = {"name": "b", "cidr": "fd00:10::/48", "block_mask": 125}
+    group = {"name": "x", "weight": 4, "groups": []}
+    document = {
+        "networks": [network, plain],
+        "topologies": [{"networks": ["a"], "map": [group]}, {"networks": ["b"], "map": [{"name": "y", "groups": []}]}],
+    }
+    read = read_document(json.dumps(document).encode())
+    assert json.loads(normalised(read)) == document
+    assert read_document(normalised(read)) == read

@@ -42,7 +42,8 @@ ONE_FAULT: dict[str, tuple[Any, str, list[str]]] = {
     "name twice": (doc([net(), net(cidr="10.1.0.0/16")]), "networks[1].name", ['"a"', "networks[0]"]),
     "networks overlap": (doc([net(), net("b", "10.0.128.0/17")]), "networks[1].cidr", ["10.0.128.0/17", "networks[0]"]),
     "later networks overlap": (
-        doc([net(), net("c", "10.2.1.0/24"), net("b", "10.2.0.0/16"), net("d", "10.3.0.0/16")]),
+        doc([net(), net("c", "10.2.1.0/24"), net("b", "10.2.0.0/16"), net("d", "10.3.0.0/16")],
+            {"networks": list("abcd"), "map": [LEAF]}),
         "networks[1].cidr", ["10.2.1.0/24", "10.2.0.0/16", "networks[2]"],
     ),
     "same prefix": (doc([net(), net("b")]), "networks[1].cidr", ["overlaps"]),
@@ -131,7 +132,42 @@ ONE_FAULT: dict[str, tuple[Any, str, list[str]]] = {
     "routing too much": (mapped({"name": "x", "routing": "prefix-announce-vpc:y"}), f"{MAP}[0].routing", ["accepted"]),
     "unknown key": ({**doc([net()]), "netwroks": []}, "netwroks", ['did you mean "networks"']),
     "unknown in network": (doc([net(blockmask=29)]), "networks[0].blockmask", ['did you mean "block_mask"']),
-    "later key": (doc([net(dual="b")]), "networks[0].dual", ["unknown key"]),
+    "later key": (doc([net(nat="x")]), "networks[0].nat", ["unknown key"]),
+    "network in no topology": (doc([net(), net("b", "10.2.0.0/16")]), "networks[1]", ['"b" is in no topology']),
+    "owner": (doc([net(owner="pod")]), "networks[0].owner", ['"pod"', "node, tenant"]),
+    "reserved elsewhere": (doc([net(reserved=["10.9.0.0/24"])]), "networks[0].reserved[0]", ["10.9.0.0/24", "10.0.0.0/16"]),
+    "reserved twice": (doc([net(reserved=["10.0.1.0/24"] * 2)]), "networks[0].reserved[1]", ["stands there twice"]),
+    "cooldown": (doc([net(cooldown_s=86401)]), "networks[0].cooldown_s", ["86401", "0 to 86400"]),
+    "fallback": (doc([net(fallback="no")]), "networks[0].fallback", ['the text "no"', "true or false"]),
+    "dual of nothing": (doc([net(dual="b")]), "networks[0].dual", ['"b"', "IPv6"]),
+    "dual of IPv4": (
+        doc([net(dual="b"), net("b", "10.2.0.0/16")], {"networks": ["a", "b"], "map": [LEAF]}),
+        "networks[0].dual", ['names the IPv4 network "b"'],
+    ),
+    "dual of two": (
+        doc([net(dual="b"), net("c", "10.2.0.0/16", dual="b"), net("b", "fd00:10::/48")],
+            {"networks": ["a", "c"], "map": [LEAF]}, {"networks": ["b"], "map": [LEAF]}),
+        "networks[1].dual", ["networks[0]", "one partner"],
+    ),
+    "weight": (mapped({"name": "x", "weight": 0}), f"{MAP}[0].weight", ["0", "1 to 65536"]),
+    "weights that do not fit": (
+        mapped({"name": "x", "weight": 4}, {"name": "y"}, cidr="10.0.0.0/28", block_mask=29), MAP, ["by their weights", "/31"],
+    ),
+    "cidr outside": (mapped({"name": "x", "cidr": "10.9.0.0/24"}), f"{MAP}[0].cidr", ["10.9.0.0/24", "no network"]),
+    "cidrs in one network": (
+        mapped({"name": "x", "cidr": ["10.0.1.0/24", "10.0.2.0/24"]}), f"{MAP}[0].cidr", ["one prefix in each"],
+    ),
+    "cidr of some": (mapped({"name": "x", "cidr": "10.0.1.0/24"}, {"name": "y"}), MAP, ["1 of 2 groups", "or none"]),
+    "cidrs overlap": (
+        mapped({"name": "x", "cidr": "10.0.0.0/20"}, {"name": "y", "cidr": "10.0.1.0/24"}),
+        f"{MAP}[1].cidr", ["10.0.1.0/24", "10.0.0.0/20", f"{MAP}[0].cidr"],
+    ),
+    "cidr outside the parent's": (
+        mapped({"name": "x", "cidr": "10.0.0.0/20", "groups": [{"name": "y", "cidr": "10.0.16.0/24"}]},
+               {"name": "z", "cidr": "10.0.16.0/20"}),
+        f"{MAP}[0].groups[0].cidr", ["10.0.16.0/24", "10.0.0.0/20"],
+    ),
+    "cidr smaller than a block": (mapped({"name": "x", "cidr": "10.0.0.0/30"}), f"{MAP}[0].cidr", ["block of /29"]),
     "key hosts": (mapped({"name": "x", "hosts": [H1]}), f"{MAP}[0].hosts", ['stand in the "groups"']),
     "too many prefixes": (
         doc([net(f"n{i}", f"10.{i}.0.0/16") for i in range(200)],
