@@ -195,8 +195,10 @@ def _node(found: Found, lives: Lives) -> NodeRecord:
 
 
 def _shares(record: AttachmentRecord, found: Found) -> list[Share]:
-    """Whose blocks on the node the addresses lie in: a tenant's segment's where the network says so. The segment is a label of the
-    Pod object; a pod that has none by now is of the default one."""
+    """Whose blocks on the node the addresses lie in: a tenant's segment's where the network says so.
+
+    The segment is a label of the Pod object; a pod that has none by now is of the default one.
+    """
     topology = found[keys.TOPOLOGY]
     document = codec.read_topology(topology).document if topology else None
     networks = {network.name: network for network in document.networks} if document else {}
