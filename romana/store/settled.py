@@ -1,9 +1,9 @@
 """Keeps a daemon from acting on a store that was restored, as long as its recovery is under way (docs/adr/0007).
 
 A restored store lacks blocks, attachments and endpoints of pods that run. Whoever believed it would withdraw their routes and
-shut them off, until their agents have re-asserted. So no sync runs from the moment that the store's client notices another history
-(`Store.replaced`; it does so before it hands on what is in it) until a recovery has begun and ended. Otherwise it costs a sync the
-comparison of two numbers.
+shut them off, until their agents have re-asserted. So no sync runs from the moment that the store's client notices another
+history (`Store.replaced`; it does so before it hands on what is in it) until a recovery has begun and ended. Otherwise it costs a
+sync the comparison of two numbers.
 
 A history that is replaced without a recovery ever beginning is believed after `PATIENCE_S`: nobody who gives out addresses has
 seen anything wrong with it.
