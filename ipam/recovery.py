@@ -63,6 +63,7 @@ class Recovery:
         self._hold_s = hold_s
         self._replaced = replaced
         self._seen = UNSEEN
+        self._replacements = store.replaced
         self._known_nodes: frozenset[str] = frozenset()
         self._cluster_id = 0
         self._since: tuple[str, float] = ("", 0.0)
@@ -101,6 +102,10 @@ class Recovery:
             revision, found = await self._reader.read(*names, keys.HISTORY, keys.RESTORED)
             record = codec_history.read_history(found[keys.HISTORY])
             verdicts = [judge(record, self._cluster_id, revision, point) for point in (own, seen)]
+            if record is not None and record.id == own.history and self._store.replaced != self._replacements:
+                verdicts[0] = (
+                    Verdict.RESTORED
+                )  # the client has seen what the revision does not show: another cluster, an older term
             if record is not None and Verdict.RESTORED not in verdicts:
                 self._adopt(record.id, revision)
                 return Seen(record.id, revision), verdicts[1], found
@@ -111,6 +116,8 @@ class Recovery:
     def _adopt(self, history: str, revision: int) -> None:
         if self._seen.history not in {"", history}:
             self._replaced()
+        if self._seen.history != history:
+            self._replacements = self._store.replaced
         self._seen = self._seen.further(history, revision)
 
     async def _begin(
@@ -237,7 +244,9 @@ def _reason(record: HistoryRecord | None, cluster_id: int, revision: int, points
         return f"{who} saw revision {points[0].revision or points[1].revision}, and the store has no history any more"
     if record.cluster_id != cluster_id:
         return f"the contents were written in etcd cluster {record.cluster_id:x}, and this is cluster {cluster_id:x}"
-    seen = next(point for point in points if judge(record, cluster_id, revision, point) is Verdict.RESTORED)
+    seen = next((point for point in points if judge(record, cluster_id, revision, point) is Verdict.RESTORED), None)
+    if seen is None:
+        return f"{who} was answered by another etcd cluster, or by an older state of this one"
     if seen.history == record.id:
         return f"{who} saw revision {seen.revision}, and the store is at {revision}"
     return f"{who} saw a history that the store does not know"

@@ -27,6 +27,7 @@ from romana.rpc.server import new_server, start
 from romana.store import schema
 from romana.store.api import Store
 from romana.store.opening import open_store
+from romana.store.settled import Settled
 from romana.v1.policy_pb2_grpc import add_EnforcementServicer_to_server
 
 __all__ = ["main"]
@@ -93,6 +94,6 @@ async def _serve(node: str, store: Store, dataplane: IptablesDataplane, socket: 
             tasks.create_task(receipt.run(), name="receipt")
             sources = [*state.sources(), Source("kernel", lambda: drift(dataplane, lock))]
             sources.append(Source(schema.KEY, partial(schema.follow, store)))
-            tasks.create_task(run("policy", sources, sync, PACE), name="policy")
+            tasks.create_task(run("policy", sources, Settled(store).guard(sync), PACE), name="policy")
     finally:
         await server.stop(grace=0)

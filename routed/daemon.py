@@ -20,6 +20,7 @@ from romana.reconcile import Pace, ReceiptWriter, Source, once, run
 from romana.store import schema
 from romana.store.api import Store
 from romana.store.opening import open_store
+from romana.store.settled import Settled
 from routed.kernel import Kernel
 from routed.monitor import watch_kernel
 from routed.state import State
@@ -61,7 +62,9 @@ async def serve(node: str, store: Store, table: Table, events: Source, pace: Pac
     async with asyncio.TaskGroup() as tasks:
         layout = Source(schema.KEY, partial(schema.follow, store))
         tasks.create_task(receipt.run(), name="receipt")
-        tasks.create_task(run("routes", [*state.sources(), events, layout], router.sync, pace), name="routes")
+        tasks.create_task(
+            run("routes", [*state.sources(), events, layout], Settled(store).guard(router.sync), pace), name="routes"
+        )
 
 
 async def _until_stopped(settings: config.Config, node: str, flags: argparse.Namespace) -> None:

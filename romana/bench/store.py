@@ -17,7 +17,6 @@ from romana.bench import machine
 from romana.bench.etcd_limit import Limit
 from romana.bench.etcd_server import Etcd, throw_away
 from romana.bench.report import Report, Series
-from romana.errors import Unavailable
 from romana.store.api import Compare, Put, Store
 from romana.store.etcd import DEFAULT_PREFIX
 from romana.store.opening import open_store
@@ -59,18 +58,20 @@ async def measure(sizes: Sizes, say: Say) -> Report:
         try:
             version = (await store.status()).version
             async with Limit(etcd.target) as limit:
-                series = await _Bench(etcd, store, limit, sizes, say).series()
+                bench = _Bench(etcd, store, limit, sizes, say)
+                series = await bench.series()
         finally:
             await store.close()
     settings = {"etcd": version, "callers": list(sizes.callers), "writes": sizes.writes, "keys": sizes.keys, "turns": TURNS}
-    notes = ("the limit is bare gRPC stubs of etcd in the same process, in turns with the store; etcd writes to /var/tmp",)
-    return Report("store", began, where, tuple(series), settings, notes)
+    note = "the limit is bare gRPC stubs of etcd in the same process, in turns with the store; etcd writes to /var/tmp"
+    return Report("store", began, where, tuple(series), settings, (note, *bench.notes))
 
 
 class _Bench:
     def __init__(self, etcd: Etcd, store: Store, limit: Limit, sizes: Sizes, say: Say) -> None:
         self._etcd, self._store, self._limit, self._sizes, self._say = etcd, store, limit, sizes, say
         self._numbers = itertools.count()
+        self.notes: list[str] = []
 
     async def series(self) -> list[Series]:
         found: list[Series] = []
@@ -83,16 +84,17 @@ class _Bench:
         found += await self._lists()
         self._say("watching")
         found += [*await self._catching_up(first), *await self._delivery()]
-        return [*found, await self._etcdctl()] if self._sizes.etcdctl else found
+        return [*found, *await self._etcdctl()] if self._sizes.etcdctl else found
 
-    async def _etcdctl(self) -> Series:
+    async def _etcdctl(self) -> list[Series]:
         """Puts of 500 clients of etcd's own program, a Go process of its own: what etcd takes when Python is not in the way."""
         self._say("etcdctl check perf --load=l, a minute")
         said = await asyncio.to_thread(self._etcd.ctl, "check", "perf", f"--load={LOAD}")
         found = re.search(r"(\d+) writes/s", said)
-        if not found:
-            raise Unavailable(f"etcdctl check perf names no rate: {said[-300:]}")
-        return Series(f"etcdctl check perf --load={LOAD}, 500 clients in Go: rate", "1/s", (float(found[1]),))
+        if not found:  # on a loaded machine it gives up: that is no reason to lose what was measured before
+            self.notes.append(f"etcdctl check perf gave no rate: {said.strip()[-120:]}")
+            return []
+        return [Series(f"etcdctl check perf --load={LOAD}, 500 clients in Go: rate", "1/s", (float(found[1]),))]
 
     async def _writes(self, what: str, callers: int, ours: Write, bare: Write) -> list[Series]:
         count = self._sizes.writes if callers > 1 else max(1, self._sizes.writes // 5)

@@ -196,6 +196,11 @@ class Lease(Protocol):
 class Store(Protocol):
     """See the module's docstring."""
 
+    @property
+    def replaced(self) -> int:
+        """How often it turned out that another history answers than before: a restored etcd, or another cluster. What was read
+        before the last time may be wrong in any way."""
+
     async def get(self, key: str) -> KeyValue | None:
         """The key as it is now (linearizable), or None."""
 

@@ -10,7 +10,7 @@ from romana.errors import Ambiguous, RomanaError, Unavailable
 from romana.store.backoff import pauses
 from romana.store.endpoints import Endpoint, Endpoints
 from romana.store.failures import TokenRefused, romana_error
-from romana.store.login import Metadata
+from romana.store.login import HAS_LEADER, Metadata
 
 __all__ = ["Calls", "cancelled_from_outside", "failure"]
 
@@ -33,6 +33,7 @@ class Calls:
     def __init__(self, endpoints: Endpoints, timeout_s: float) -> None:
         self._endpoints = endpoints
         self._timeout_s = timeout_s
+        self._attempt_s = min(timeout_s, ATTEMPT_S) if len(endpoints) > 1 else timeout_s
 
     async def repeatable(self, what: str, request: Request[R]) -> R:
         """The answer to a call that may be made twice, retried until the deadline; raises Unavailable after it.
@@ -40,10 +41,9 @@ class Calls:
         Where there is another member to ask, none is waited for longer than `ATTEMPT_S`: it may be frozen."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timeout_s
-        attempt_s = ATTEMPT_S if len(self._endpoints) > 1 else self._timeout_s
         for pause_s in pauses():
             try:
-                return await self._once(what, request, min(attempt_s, deadline - now()), repeatable=True)
+                return await self._once(what, request, min(self._attempt_s, deadline - now()), repeatable=True)
             except Unavailable:
                 if self._endpoints.closed() or now() + pause_s >= deadline:
                     raise
@@ -73,11 +73,13 @@ class Calls:
     async def _once(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
         if self._endpoints.closed():
             raise Unavailable(f"{what}: the store is closed")
-        endpoint = self._endpoints.current()
-        await self._log_in(endpoint, timeout_s)
-        metadata = endpoint.metadata
+        endpoint, metadata, sent = self._endpoints.current(), HAS_LEADER, False
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout_s
         try:
-            answer = await request(endpoint, timeout_s)
+            await self._log_in(endpoint, min(self._attempt_s, timeout_s))
+            metadata, sent = endpoint.metadata, True
+            answer = await request(endpoint, deadline - now())
         except grpc.aio.AioRpcError as err:
             error = failure(err, endpoint, what, repeatable)
             self._note(endpoint, error, metadata)
@@ -85,14 +87,19 @@ class Calls:
         except asyncio.CancelledError:
             if cancelled_from_outside() or not self._endpoints.closed():
                 raise
-            lost = Unavailable if repeatable else Ambiguous
+            lost = Ambiguous if sent and not repeatable else Unavailable
             raise lost(f"{what}: the store was closed before the answer came") from None
         endpoint.answered = True
         return answer
 
     async def _log_in(self, endpoint: Endpoint, timeout_s: float) -> None:
+        """Have a token; those that wait for another task's log-in wait no longer than for their own."""
         try:
-            await endpoint.log_in(timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await endpoint.log_in(timeout_s)
+        except TimeoutError as err:
+            self._endpoints.failed(endpoint)
+            raise Unavailable(f"etcd {endpoint.target}: log in: no answer within {timeout_s:.1f} s") from err
         except grpc.aio.AioRpcError as err:
             error = failure(err, endpoint, "log in", repeatable=True)
             self._endpoints.failed(endpoint)

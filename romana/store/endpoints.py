@@ -21,7 +21,7 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
-    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     # The "min" one is in effect the timeout of connecting.
     ("grpc.initial_reconnect_backoff_ms", 100),

@@ -43,6 +43,11 @@ class EtcdStore:
         self._history = History()
         self._leases: list[EtcdLease] = []
 
+    @property
+    def replaced(self) -> int:
+        """How often another history answered than before."""
+        return self._history.now.replaced
+
     async def get(self, key: str) -> KeyValue | None:
         """The key as it is now (linearizable), or None."""
         response = await self._range(f"get {key!r}", rpc_pb2.RangeRequest(key=self._space.encode(key)))

@@ -48,6 +48,11 @@ class MemoryStore:
         self._lost_answers: list[bool] = []
         self._changed = asyncio.Event()
 
+    @property
+    def replaced(self) -> int:
+        """How often it was restored."""
+        return self._restores
+
     async def get(self, key: str) -> KeyValue | None:
         """The key as it is now, or None."""
         await self._reach(f"get {key!r}")

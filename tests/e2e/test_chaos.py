@@ -12,6 +12,7 @@ from romana.bench.chaos.checks import settled
 from romana.bench.chaos.kernel import KernelState, differences
 from romana.lab import namespaces, pods, record
 from romana.lab.pods import PodRecord
+from romana.lab.probe import Answers, Flow, Pod
 from tests.e2e.conftest import Lab, run
 
 pytestmark = [pytest.mark.e2e]
@@ -49,6 +50,36 @@ def test_chaos_sees_what_is_wrong_and_nothing_else(lab: Lab, monkeypatch: pytest
         assert _only(wrong(told), f"{junk} is left over")
     finally:
         namespaces.remove([junk])
+        for pod in made:
+            assert lab.delete_pod(pod["name"]).code == 0
+
+
+def test_what_is_lost_of_a_flow_is_seen_and_what_came_back_is_not_called_lost(lab: Lab) -> None:
+    made = [lab.add_pod("f1", "node-1"), lab.add_pod("f2", "node-2")]
+    one, two = (Pod(pod["name"], Path(pod["netns"]), pod["ips"][0]) for pod in made)
+
+    async def flowed(*, answered: bool) -> tuple[Flow, int]:
+        answers, flow = Answers(), Flow(one, two)
+        try:
+            if answered:
+                await answers.start([one, two])
+            flow.start()
+            await asyncio.sleep(0.5)
+            sent = flow.sent
+            await flow.stop()
+        finally:
+            await answers.stop()
+        return flow, sent
+
+    try:
+        whole, sent = asyncio.run(flowed(answered=True))
+        assert sent > 0
+        assert whole.missing(sent) == []
+        assert not whole.broken
+        dead, sent = asyncio.run(flowed(answered=False))
+        assert dead.missing(sent) == list(range(sent))
+        assert dead.broken
+    finally:
         for pod in made:
             assert lab.delete_pod(pod["name"]).code == 0
 

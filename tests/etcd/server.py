@@ -125,9 +125,12 @@ class EtcdServer:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
-    def wipe(self) -> None:
-        """Throw the data of a stopped server away: it starts with low revisions, as after a restore."""
+    def wipe(self, cluster: str = "") -> None:
+        """Throw the data of a stopped server away: it starts with low revisions, as after a restore; with `cluster` as another
+        cluster."""
         shutil.rmtree(self.data)
+        if cluster:
+            self._options = (*self._options, f"--initial-cluster-token={cluster}")
 
     def close(self) -> None:
         """End it and remove its directory."""

@@ -104,6 +104,7 @@ async def test_restored_etcd_that_has_overtaken_us_is_listed_again(
     own_etcd: EtcdServer, etcd_store: EtcdStore, gated_store: EtcdStore
 ) -> None:
     """Its revisions are higher than ours, but its raft term is lower: ours has had another election."""
+    await create(etcd_store, "w/older")  # once it is acknowledged, the first election's term is on the disk
     own_etcd.kill()
     own_etcd.start()
     await create(etcd_store, "w/old")
@@ -114,6 +115,29 @@ async def test_restored_etcd_that_has_overtaken_us_is_listed_again(
         own_etcd.wipe()
         own_etcd.start()
         await create_all(etcd_store, names(0, 20))
+        own_etcd.open_gate()
+        await eventually(lambda: list(updates.reflector.items) == names(0, 20))
+
+
+async def test_other_cluster_that_is_ahead_of_ours_is_listed_again(
+    own_etcd: EtcdServer, etcd_store: EtcdStore, gated_store: EtcdStore
+) -> None:
+    """Its revisions and its raft term are higher than ours: only the cluster's id tells."""
+    await create(etcd_store, "w/old")
+    ours = await etcd_store.status()
+    async with Updates(gated_store) as updates:
+        await eventually(lambda: len(updates.seen) == 1)
+        own_etcd.kill()
+        own_etcd.shut_gate()
+        own_etcd.wipe(cluster="another")
+        for number in range(2):  # elections, each on the disk once a write is acknowledged
+            own_etcd.start()
+            await create(etcd_store, f"elsewhere/{number}")
+            own_etcd.kill()
+        own_etcd.start()
+        await create_all(etcd_store, names(0, 20))
+        theirs = await etcd_store.status()
+        assert (ours.cluster_id != theirs.cluster_id, ours.revision < theirs.revision) == (True, True)
         own_etcd.open_gate()
         await eventually(lambda: list(updates.reflector.items) == names(0, 20))
 

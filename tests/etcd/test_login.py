@@ -12,28 +12,13 @@ from romana.errors import Unavailable
 from romana.store.api import Put
 from romana.store.credentials import Credentials
 from romana.store.etcd import EtcdStore
-from tests.etcd.operator import etcdctl
+from tests.etcd.operator import PREFIX, enable_authentication, etcdctl
 from tests.etcd.server import EtcdServer
 from tests.etcd.truth import LAST, Updates, create, create_all, eventually, names, watch_until_last
 
 pytestmark = [pytest.mark.etcd, pytest.mark.usefixtures("etcd_installed")]
 
 ROOT = ("--user", "root:top")
-PREFIX = "/romana/v1/"
-
-
-def enable_authentication(server: EtcdServer) -> None:
-    """Users root and romana; romana's role `writer` may do everything below our prefix."""
-    for command in (
-        "user add root:top",
-        "user grant-role root root",
-        "user add romana:secret",
-        "role add writer",
-        f"role grant-permission writer --prefix=true readwrite {PREFIX}",
-        "user grant-role romana writer",
-        "auth enable",
-    ):
-        etcdctl(server, *command.split())
 
 
 @pytest.fixture

@@ -18,6 +18,10 @@ class LosingStore:
         self._writes = 0
         self.lost = 0
 
+    @property
+    def replaced(self) -> int:
+        return self._store.replaced
+
     async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
         if not any(isinstance(op, Put) for op in success):
             return await self._store.txn(compares, success, failure)
