@@ -14,20 +14,17 @@ import shutil
 import signal
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
 from pathlib import Path
 from typing import TypeVar
 
 import cni
 from cni.compiling import compiled_shim
-from cni.veth import Veth
-from cni.wiring import Wiring
 from romana.bench import machine
 from romana.bench.cni_calls import Plugin, Target, burst, cpu_ms, resident_mib
+from romana.bench.cni_floor import steps
 from romana.bench.report import Report, Series
 from romana.errors import ConfigError, FatalError, NotFound
 from romana.lab import namespaces, processes
@@ -35,10 +32,7 @@ from romana.lab.down import take_down
 from romana.lab.plan import plan_lab
 from romana.lab.spec import LabSpec
 from romana.lab.up import bring_up, find_programs
-from romana.netlink.links import delete_link
 from romana.netlink.netns import call_in
-from romana.netlink.pool import Pool
-from romana.netlink.queries import find_link
 from romana.objects.applying import apply_pod
 from romana.objects.models import PodObject
 from romana.store.opening import open_store
@@ -277,28 +271,9 @@ def _memory(lab: LabSpec, plugin: Plugin, netns: Sequence[Path]) -> Series:
 def _floor(lab: LabSpec, netns: Path, pairs: int) -> list[Series]:
     fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        took = _in_node(lab, WITHOUT_POLICY, lambda: [_steps(fd) for _ in range(pairs)])
+        took = _in_node(lab, WITHOUT_POLICY, lambda: [steps(fd) for _ in range(pairs)])
     finally:
         os.close(fd)
     adds, deletes = zip(*took, strict=True)
     peers = f"{REFERENCE}: ADD, one at a time", f"{REFERENCE}: DEL, one at a time"
     return [Series("netlink steps of ADD", "ms", adds, peers[0]), Series("RTM_DELLINK, acknowledged", "ms", deletes, peers[1])]
-
-
-def _steps(netns_fd: int) -> tuple[float, float]:
-    """What an ADD and a DEL ask of the kernel, without anything else."""
-    wanted = Wiring("rombench", "eth0", "romana:bench", "02:00:00:00:00:01", 1500)
-    addresses = (ip_interface("10.98.0.1/32"),)
-    with Pool() as pool:
-        with closing(Veth(pool, wanted, netns_fd)) as veth:
-            began = time.perf_counter()
-            veth.create()
-            veth.address(addresses)
-            veth.open(addresses)
-            added = time.perf_counter()
-        with pool.borrow() as here:
-            link = find_link(here, "rombench")
-            if link is None:
-                raise FatalError("rombench is gone")
-            here.run(delete_link(link.index, link.name))
-    return (added - began) * 1000, (time.perf_counter() - added) * 1000
