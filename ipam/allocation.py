@@ -115,9 +115,10 @@ class Allocations:
         if look and found[endpoint_key] is not None:
             endpoint_key = full
         pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
+        seen = self._state.reservations.revision  # before the pick: of a pair, one is picked while the other's block is claimed
         picked = await self._picker.reserve(node.value.name, _demand(wanted, pod[1] if pod else None))
         try:
-            granted = await self._write(wanted, picked, endpoint_key, pod[0] if pod else None)
+            granted = await self._write(wanted, picked, endpoint_key, pod[0] if pod else None, seen)
             return replace(granted, history=history) if granted else None
         finally:
             self._picker.settle(picked)
@@ -141,7 +142,9 @@ class Allocations:
             )
         return row
 
-    async def _write(self, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None) -> Granted | None:
+    async def _write(
+        self, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, seen: int
+    ) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
         node = self._state.node(wanted.attachment.node)
         addresses = tuple(each.address for each in picked)
@@ -151,7 +154,7 @@ class Allocations:
         record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
         rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
         taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
-        txn = transactions.allocate(record, node, taken, endpoint_key, pod, self._state.reservations.revision)
+        txn = transactions.allocate(record, node, taken, endpoint_key, pod, seen)
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:

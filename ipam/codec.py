@@ -110,12 +110,13 @@ def read_reservation(item: KeyValue) -> ReservationRecord:
     """A reservation; raises InvalidInput only when the key itself is none."""
     message = parse(store_pb2.Reservation, item)
     network, cidr = keys.parse_reservation(item.key)
-    return ReservationRecord(network, cidr, message.note, message.since.ToMilliseconds())
+    return ReservationRecord(network, cidr, message.note, message.since.ToMilliseconds(), message.confirmed)
 
 
 def write_reservation(reservation: ReservationRecord) -> bytes:
     """Value of `reservations/<network>/<cidr>`."""
-    return store_pb2.Reservation(note=reservation.note, since=timestamp(reservation.since_ms)).SerializeToString()
+    since = timestamp(reservation.since_ms)
+    return store_pb2.Reservation(note=reservation.note, since=since, confirmed=reservation.confirmed).SerializeToString()
 
 
 def timestamp(milliseconds: int) -> Timestamp:

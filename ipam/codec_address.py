@@ -1,6 +1,8 @@
 """Addresses, attachments, endpoints and the journal as the store's bytes (romana.v1.store), and back. See `ipam.codec`."""
 
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
+from sys import intern
 
 from ipam.codec import parse, timestamp, unreadable
 from ipam.records import AddressRecord, Assigned, AttachmentId, AttachmentRecord, PodId
@@ -23,15 +25,19 @@ __all__ = [
 ]
 
 
+_block = lru_cache(maxsize=32768)(ip_network)  # one object for all addresses of a block
+
+
 def read_address(item: KeyValue) -> AddressRecord:
     """An address; one that cannot be read is held, by nobody we know."""
     message = parse(store_pb2.Address, item)
     network, ip = keys.parse_address(item.key)
     try:
-        block = ip_network(message.block)
+        block = _block(message.block)
     except ValueError as err:
         unreadable(item, err)
-        return AddressRecord(network, ip, ip_network(ip), None, None, 0)
+        return AddressRecord(intern(network), ip, ip_network(ip), None, None, 0)
+    network = intern(network)
     attachment = attachment_id(message.attachment) if message.HasField("attachment") else None
     record = AddressRecord(network, ip, block, attachment, _pod(message), message.since.ToMilliseconds())
     if message.state != store_pb2.ADDRESS_STATE_COOLING:
@@ -112,7 +118,8 @@ def assigned_message(address: Assigned) -> store_pb2.AssignedAddress:
 
 def attachment_id(message: store_pb2.AttachmentKey) -> AttachmentId:
     """The CNI key, as it stands."""
-    return AttachmentId(message.node, message.conf, message.container_id, message.ifname)
+    # 150,000 of these are kept; what many share is kept once.
+    return AttachmentId(intern(message.node), intern(message.conf), message.container_id, intern(message.ifname))
 
 
 def attachment_key_message(key: AttachmentId) -> store_pb2.AttachmentKey:

@@ -28,6 +28,8 @@ class Txn:
 
     compares: tuple[Compare, ...]
     writes: tuple[Write, ...]
+    values: tuple[tuple[str, object], ...] = ()
+    """By key, what was encoded into some of the writes: whoever keeps it then need not decode it again."""
 
     @property
     def reads(self) -> tuple[Get, ...]:

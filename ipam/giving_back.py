@@ -96,7 +96,8 @@ def _owned(state: State, row: Row[BlockRecord], addresses: list[Row[AddressRecor
     block = row.value
     held = sum(address.value.held for address in addresses)
     cooling = sum(state.occupancy.is_cooling(address.key) for address in addresses if not address.value.held)
-    return OwnedBlock(block.network, block.cidr, block.node, block.node_uid, held, cooling)
+    owner = "tenant" if block.share.tenant else "node"
+    return OwnedBlock(block.network, block.cidr, block.node, block.node_uid, held, cooling, owner)
 
 
 def _addresses_by_block(state: State) -> Inside:

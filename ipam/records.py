@@ -111,6 +111,8 @@ class ReservationRecord:
     cidr: Network
     note: str = ""
     since_ms: int = 0
+    confirmed: bool = False
+    """Whether it was seen, after it was written, that none of its addresses is held."""
 
 
 @dataclass(frozen=True, slots=True)

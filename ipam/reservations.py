@@ -1,20 +1,22 @@
 """Reservations of an operator: addresses that nobody gives out as long as they stand.
 
     written first (from then on no allocation that did not know it succeeds: each compares "no reservation written since")
-      ──→ then every address of the network is read: one inside is held ──→ taken back, and refused
+      ──→ then every address of the network is read: one inside is held ──→ taken back, and refused; none ──→ confirmed
 
-So nothing is given out between the look and the write, whichever ipamd does it.
+One that is not confirmed (its writer died, or was written late) keeps addresses back all the same; reserving it again goes on
+where that one stopped, and releasing it ends it. So nothing is given out between the look and the write, whichever ipamd does it.
 """
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from ipam import codec
 from ipam.records import AddressRecord, ReservationRecord
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
-from romana.errors import Ambiguous, InvalidInput, NotFound, Refused
+from romana.errors import Ambiguous, Conflict, InvalidInput, NotFound, Refused
 from romana.keys import Network
 from romana.store.api import Compare, Delete, Put, Store
 
@@ -41,24 +43,36 @@ class Reservations:
         self._state.require_whole()
         record = ReservationRecord(self._network(cidr), cidr, note, self._now_ms())
         key = keys.reservation(record.network, cidr)
-        if (item := await self._store.get(key)) is not None:
+        item = await self._store.get(key)
+        if item is not None and codec.read_reservation(item).confirmed:
             return codec.read_reservation(item), item.mod_revision, True
         await self._refuse_held(record)  # most refusals end here, with nothing written
-        try:
-            await self._store.txn([Compare.absent(key)], [Put(key, codec.write_reservation(record))])
-        except Ambiguous:
-            log.warning("answer of a reservation was lost, reading it back", extra={"key": key})
-        item = await self._store.get(key)
         if item is None:
-            raise NotFound(f"{cidr} was not reserved: somebody released it at once", reason="RESERVATION_UNKNOWN")
+            await self._put([Compare.absent(key)], record)
+            item = await self._store.get(key)
+        if item is None:
+            raise Conflict(f"{cidr} was not reserved: the write was lost, or somebody released it at once; try again")
         await self._state.reload(self._store, keys.RESERVATIONS)  # or our own allocations conflict until the watch tells of it
         try:
             await self._refuse_held(record)
         except Refused:
             await self._store.txn([Compare.unchanged(item)], [Delete(key)])
             raise
+        confirmed = replace(codec.read_reservation(item), confirmed=True)
+        await self._put([Compare.unchanged(item)], confirmed)
+        item = await self._store.get(key)
+        if item is None or not codec.read_reservation(item).confirmed:
+            raise Conflict(f"{cidr} was not reserved: something else changed meanwhile; try again")
         log.info("addresses reserved", extra={"network": record.network, "cidr": str(cidr), "note": note})
-        return record, item.mod_revision, False
+        return confirmed, item.mod_revision, False
+
+    async def _put(self, compares: list[Compare], record: ReservationRecord) -> None:
+        """Write it, or not: whoever calls reads back."""
+        key = keys.reservation(record.network, record.cidr)
+        try:
+            await self._store.txn(compares, [Put(key, codec.write_reservation(record))])
+        except Ambiguous:
+            log.warning("answer of a reservation was lost, reading it back", extra={"key": key})
 
     async def release(self, cidr: Network) -> tuple[str, int]:
         """End the reservation of just this prefix: its network, and the revision. Raises NotFound when there is none."""

@@ -118,6 +118,7 @@ class State:
     def committed(self, txn: Txn, revision: int) -> None:
         """Take a transaction of our own that succeeded."""
         self._writing = True
+        values = dict(txn.values)
         for write in txn.writes:
             table = self._table_of(write.key)
             if table is None:
@@ -125,7 +126,7 @@ class State:
             if isinstance(write, Put):
                 row = table.rows.get(write.key)
                 created = row.create_revision if row else revision
-                table.put(KeyValue(write.key, write.value, created, revision, version=1))
+                table.put(KeyValue(write.key, write.value, created, revision, version=1), values.get(write.key))
                 continue
             for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
                 table.remove(key, revision)

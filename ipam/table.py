@@ -89,16 +89,19 @@ class Table(Generic[Value]):
         """Take that nothing else changed up to this revision: a transaction of ours compared it."""
         self.revision = max(self.revision, revision)
 
-    def put(self, item: KeyValue) -> None:
-        """Take one key as it was read, or as we wrote it; without effect where it is known to have changed or gone since."""
-        if item.mod_revision > self.revision:
-            self._take(item)
+    def put(self, item: KeyValue, value: Value | None = None) -> None:
+        """Take one key as it was read, or as we wrote it; without effect where it is known to have changed or gone since.
 
-    def _take(self, item: KeyValue) -> None:
+        `value` is what its bytes mean, where the caller has that.
+        """
+        if item.mod_revision > self.revision:
+            self._take(item, value)
+
+    def _take(self, item: KeyValue, value: Value | None = None) -> None:
         row = self.rows.get(item.key)
         known = row.mod_revision if row else self._removed.get(item.key, 0)
         if item.mod_revision > known:
-            self._set(item.key, item)
+            self._set(item.key, item, value)
 
     def remove(self, key: str, revision: int) -> None:
         """Take that the key was absent at this revision."""
@@ -107,15 +110,17 @@ class Table(Generic[Value]):
             self._removed[key] = max(revision, self._removed.get(key, 0))
             self._set(key, None)
 
-    def _set(self, key: str, item: KeyValue | None) -> None:
+    def _set(self, key: str, item: KeyValue | None, value: Value | None = None) -> None:
         old = self.rows.pop(key, None)
-        new = self._row(item) if item is not None else None
+        new = self._row(item, value) if item is not None else None
         if new is not None:
             self.rows[key] = new
         if old is not None or new is not None:
             self._changed(old, new)
 
-    def _row(self, item: KeyValue) -> Row[Value] | None:
+    def _row(self, item: KeyValue, value: Value | None) -> Row[Value] | None:
+        if value is not None:
+            return Row(item.key, value, item.create_revision, item.mod_revision)
         try:
             return Row(item.key, self._decode(item), item.create_revision, item.mod_revision)
         except InvalidInput as err:

@@ -15,7 +15,7 @@ from ipam import transactions
 from ipam.commit import Txn
 from ipam.giving_back import GIVEN_BACK_MAX, GivingBack, giving_back, owned_blocks
 from ipam.reads import Reader
-from ipam.records import NodeRecord, TopologyRecord
+from ipam.records import AddressRecord, NodeRecord, TopologyRecord
 from ipam.state import State
 from ipam.table import Row
 from ipam.topology.carving import carve
@@ -60,7 +60,7 @@ class Topologies:
     def plan(self, document: TopologyDocument) -> Change:
         """What the document would mean for the nodes and blocks that are there."""
         change = plan_change(carve(document), self._placed_nodes(), owned_blocks(self._state))
-        refusals = [*change.refusals, *self._covered_nodes(document)]
+        refusals = [*change.refusals, *self._covered_nodes(document), *self._held_reserved(document)]
         back = giving_back(self._state, change)
         refusals += [] if back.fits else [back.refusal()]
         return replace(change, refusals=tuple(refusals), given_back=() if refusals else change.given_back)
@@ -164,6 +164,21 @@ class Topologies:
         rows = sorted(self._state.nodes.rows.values(), key=lambda row: (row.create_revision, row.key))
         nodes = [row.value for row in rows]
         return [PlacedNode(node.name, node.uid, dict(node.labels), node.placements) for node in nodes]
+
+    def _held_reserved(self, document: TopologyDocument) -> list[str]:
+        """Held addresses that the document keeps from being given out, and the one in force does not; some of each network."""
+        old = self._state.in_force()
+        before = {network.name: network.reserved for network in old.value.document.networks} if old else {}
+        found: dict[str, list[AddressRecord]] = {}
+        added = {network.name: set(network.reserved) - set(before.get(network.name, ())) for network in document.networks}
+        for row in self._state.addresses.rows.values() if any(added.values()) else ():
+            if row.value.held and any(row.value.ip in cidr for cidr in added.get(row.value.network, ())):
+                found.setdefault(row.value.network, []).append(row.value)
+        return [
+            f"network {network} would reserve addresses that are held: {len(held)}, the lowest {lowest.ip}"
+            for network, held in found.items()
+            for lowest in [min(held, key=lambda record: int(record.ip))]
+        ]
 
     def _covered_nodes(self, document: TopologyDocument) -> list[str]:
         """Nodes whose own addresses the document would give to pods."""

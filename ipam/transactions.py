@@ -47,6 +47,7 @@ def allocate(
     key = attachment.id.key
     compares = [Compare.absent(key), Compare.absent(endpoint_key), _unchanged(node), _NOT_RECOVERING]
     compares.append(_not_since(keys.RESERVATIONS, reservations_seen))
+    values: list[tuple[str, object]] = []
     writes = [
         Put(key, codec_address.write_attachment(attachment)),
         Put(endpoint_key, codec_address.write_endpoint(attachment)),
@@ -54,11 +55,12 @@ def allocate(
     for address, (row, block) in zip(attachment.addresses, taken, strict=True):
         key = address_key(address.network, address.ip)
         record = AddressRecord(address.network, address.ip, address.block, attachment.id, attachment.pod, attachment.created_ms)
+        values.append((key, record))
         compares += [Compare.at(key, row.mod_revision if row else 0), _unchanged(block)]
         writes.append(Put(key, codec_address.write_address(record)))
     if pod is not None:
         compares.append(Compare(pod.key, CompareField.CREATE, CompareOp.EQUAL, pod.create_revision))
-    return _txn(compares, writes)
+    return Txn(tuple(dict.fromkeys(compares)), tuple(writes), tuple(values))
 
 
 def release(attachment: KeyValue, endpoint: KeyValue | None, held: Sequence[tuple[Row[AddressRecord], int]], now_ms: int) -> Txn:

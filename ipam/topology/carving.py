@@ -33,6 +33,8 @@ class Prefix:
     """Words by commas, from the nearest level that has any."""
     routing_cidr: Network | None = None
     """The prefix of the group that `routing` is written at: what an aggregate route is about. None without routing."""
+    owner: str = "node"
+    """Who owns its blocks: "node", or "tenant"."""
     hosts: tuple[Host, ...] = ()
     """When there are any, no other node is placed here."""
 
@@ -49,6 +51,7 @@ def carve(document: TopologyDocument) -> tuple[Prefix, ...]:
 
 def _carve_network(network: NetworkSpec, topology: Topology) -> Iterator[Prefix]:
     whole = Prefix(network.name, network.name, network.name, network.cidr, pad=False, block_mask=network.block_mask)
+    whole = replace(whole, owner=network.owner)
     if len(topology.groups) == 1 and shares_in(network.cidr, topology.groups)[0].cidr is None:
         return _carve_group(whole, topology.groups[0])
     return _carve_siblings(whole, topology.groups, network.cidr)

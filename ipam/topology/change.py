@@ -42,6 +42,8 @@ class OwnedBlock:
     """How many of its addresses are held."""
     cooling: int = 0
     """How many were released and may not be given out yet."""
+    owner: str = "node"
+    """Whose it is there: the node's alone, or a "tenant"'s."""
 
     @property
     def live(self) -> bool:
@@ -138,6 +140,8 @@ class _Leaves:
             return None, f"would lie in {prefix.path} ({prefix.cidr}), which stays empty for growth"
         if prefix.block_mask != block.cidr.prefixlen:
             return None, f"the document makes blocks of /{prefix.block_mask}; the network still has others"
+        if prefix.owner != block.owner:
+            return None, f"the document makes blocks of owner {prefix.owner}; this one is of owner {block.owner}"
         return prefix, ""
 
 

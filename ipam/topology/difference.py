@@ -20,7 +20,7 @@ class Fate(StrEnum):
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"
-    """The same range, for other nodes, under another name, with blocks of another size, or a pad where a group was."""
+    """The same range, for other nodes, under another name, with blocks of another size or owner, or a pad where a group was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +74,4 @@ def _order(key: tuple[str, Network]) -> tuple[str, int, int, int]:
 def _told(prefix: Prefix) -> tuple[object, ...]:
     """What of a prefix a person would call different; its place in the document is not."""
     hosts = [host.name for host in prefix.hosts]
-    return prefix.pad, not prefix.pad and prefix.name, prefix.assignment, prefix.routing, prefix.block_mask, hosts
+    return prefix.pad, not prefix.pad and prefix.name, prefix.assignment, prefix.routing, prefix.block_mask, prefix.owner, hosts

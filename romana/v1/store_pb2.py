@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15romana/v1/store.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x06Schema\x12\r\n\x05major\x18\x01 \x01(\r\x12\r\n\x05minor\x18\x02 \x01(\r\"9\n\x07History\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\x06\x12\x0e\n\x06\x66ormer\x18\x03 \x03(\t\"G\n\x08Restored\x12+\n\x07noticed\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t\"7\n\nReasserted\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x1a.romana.v1.ReassertedState\"c\n\x0eTopologyRecord\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12+\n\x07\x61pplied\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\tPlacement\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x12\n\ngroup_path\x18\x02 \x01(\t\x12\x12\n\ngroup_name\x18\x03 \x01(\t\x12\x12\n\ngroup_cidr\x18\x04 \x01(\t\"\xdf\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12+\n\x06labels\x18\x04 \x03(\x0b\x32\x1b.romana.v1.Node.LabelsEntry\x12(\n\nplacements\x18\x05 \x03(\x0b\x32\x14.romana.v1.Placement\x12#\n\x05state\x18\x06 \x01(\x0e\x32\x14.romana.v1.NodeState\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x05\x42lock\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0f\n\x07segment\x18\x04 \x01(\t\"F\n\x0bReservation\x12\x0c\n\x04note\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"Q\n\rAttachmentKey\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x63onf\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x03 \x01(\t\x12\x0e\n\x06ifname\x18\x04 \x01(\t\"6\n\x06PodRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\"\xfb\x01\n\x07\x41\x64\x64ress\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.romana.v1.AddressState\x12,\n\nattachment\x18\x02 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x03 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\r\n\x05\x62lock\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08released\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncooldown_s\x18\x07 \x01(\r\"=\n\x0f\x41ssignedAddress\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\x12\r\n\x05\x62lock\x18\x03 \x01(\t\"\xea\x01\n\nAttachment\x12%\n\x03key\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12-\n\taddresses\x18\x05 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x16\n\x0ehost_interface\x18\x06 \x01(\t\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x08\x45ndpoint\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07pod_uid\x18\x03 \x01(\t\x12\x16\n\x0ehost_interface\x18\x04 \x01(\t\"9\n\tNamedPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\"\x80\x03\n\x03Pod\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12*\n\x06labels\x18\x02 \x03(\x0b\x32\x1a.romana.v1.Pod.LabelsEntry\x12#\n\x05ports\x18\x03 \x03(\x0b\x32\x14.romana.v1.NamedPort\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12,\n\x08\x64\x65letion\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0chost_network\x18\x07 \x01(\x08\x12\x34\n\x0b\x61nnotations\x18\x08 \x03(\x0b\x32\x1f.romana.v1.Pod.AnnotationsEntry\x12!\n\x06source\x18\t \x01(\x0e\x32\x11.romana.v1.Source\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x01\n\tNamespace\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x30\n\x06labels\x18\x02 \x03(\x0b\x32 .romana.v1.Namespace.LabelsEntry\x12!\n\x06source\x18\x03 \x01(\x0e\x32\x11.romana.v1.Source\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x06Policy\x12\x0e\n\x06object\x18\x01 \x01(\x0c\x12!\n\x06source\x18\x02 \x01(\x0e\x32\x11.romana.v1.Source\"#\n\x07Problem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xcd\x01\n\x07Receipt\x12\x30\n\x07\x61pplied\x18\x01 \x03(\x0b\x32\x1f.romana.v1.Receipt.AppliedEntry\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12$\n\x08problems\x18\x04 \x03(\x0b\x32\x12.romana.v1.Problem\x1a.\n\x0c\x41ppliedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd0\x01\n\rJournalRecord\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\x12,\n\nattachment\x18\x03 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xad\x01\n\x0fReassertedState\x12 \n\x1cREASSERTED_STATE_UNSPECIFIED\x10\x00\x12!\n\x1dREASSERTED_STATE_UNKNOWN_NODE\x10\x01\x12\x19\n\x15REASSERTED_STATE_DONE\x10\x02\x12\x1d\n\x19REASSERTED_STATE_GIVEN_UP\x10\x03\x12\x1b\n\x17REASSERTED_STATE_SPOKEN\x10\x04*V\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_READY\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02*`\n\x0c\x41\x64\x64ressState\x12\x1d\n\x19\x41\x44\x44RESS_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x44\x44RESS_STATE_HELD\x10\x01\x12\x19\n\x15\x41\x44\x44RESS_STATE_COOLING\x10\x02*C\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSOURCE_KUBE\x10\x01\x12\x10\n\x0cSOURCE_APPLY\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15romana/v1/store.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"&\n\x06Schema\x12\r\n\x05major\x18\x01 \x01(\r\x12\r\n\x05minor\x18\x02 \x01(\r\"9\n\x07History\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\ncluster_id\x18\x02 \x01(\x06\x12\x0e\n\x06\x66ormer\x18\x03 \x03(\t\"G\n\x08Restored\x12+\n\x07noticed\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x02 \x01(\t\"7\n\nReasserted\x12)\n\x05state\x18\x01 \x01(\x0e\x32\x1a.romana.v1.ReassertedState\"c\n\x0eTopologyRecord\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12+\n\x07\x61pplied\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"X\n\tPlacement\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x12\n\ngroup_path\x18\x02 \x01(\t\x12\x12\n\ngroup_name\x18\x03 \x01(\t\x12\x12\n\ngroup_cidr\x18\x04 \x01(\t\"\xdf\x01\n\x04Node\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12+\n\x06labels\x18\x04 \x03(\x0b\x32\x1b.romana.v1.Node.LabelsEntry\x12(\n\nplacements\x18\x05 \x03(\x0b\x32\x14.romana.v1.Placement\x12#\n\x05state\x18\x06 \x01(\x0e\x32\x14.romana.v1.NodeState\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"H\n\x05\x42lock\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0e\n\x06tenant\x18\x03 \x01(\t\x12\x0f\n\x07segment\x18\x04 \x01(\t\"Y\n\x0bReservation\x12\x0c\n\x04note\x18\x01 \x01(\t\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconfirmed\x18\x03 \x01(\x08\"Q\n\rAttachmentKey\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04\x63onf\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontainer_id\x18\x03 \x01(\t\x12\x0e\n\x06ifname\x18\x04 \x01(\t\"6\n\x06PodRef\x12\x11\n\tnamespace\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0b\n\x03uid\x18\x03 \x01(\t\"\xfb\x01\n\x07\x41\x64\x64ress\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.romana.v1.AddressState\x12,\n\nattachment\x18\x02 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x03 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\r\n\x05\x62lock\x18\x04 \x01(\t\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08released\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\ncooldown_s\x18\x07 \x01(\r\"=\n\x0f\x41ssignedAddress\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\x12\r\n\x05\x62lock\x18\x03 \x01(\t\"\xea\x01\n\nAttachment\x12%\n\x03key\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12-\n\taddresses\x18\x05 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x16\n\x0ehost_interface\x18\x06 \x01(\t\x12+\n\x07\x63reated\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"T\n\x08\x45ndpoint\x12\x11\n\taddresses\x18\x01 \x03(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x0f\n\x07pod_uid\x18\x03 \x01(\t\x12\x16\n\x0ehost_interface\x18\x04 \x01(\t\"9\n\tNamedPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x10\n\x08protocol\x18\x03 \x01(\t\"\x80\x03\n\x03Pod\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12*\n\x06labels\x18\x02 \x03(\x0b\x32\x1a.romana.v1.Pod.LabelsEntry\x12#\n\x05ports\x18\x03 \x03(\x0b\x32\x14.romana.v1.NamedPort\x12\x0c\n\x04node\x18\x04 \x01(\t\x12\r\n\x05phase\x18\x05 \x01(\t\x12,\n\x08\x64\x65letion\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0chost_network\x18\x07 \x01(\x08\x12\x34\n\x0b\x61nnotations\x18\x08 \x03(\x0b\x32\x1f.romana.v1.Pod.AnnotationsEntry\x12!\n\x06source\x18\t \x01(\x0e\x32\x11.romana.v1.Source\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x32\n\x10\x41nnotationsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x01\n\tNamespace\x12\x0b\n\x03uid\x18\x01 \x01(\t\x12\x30\n\x06labels\x18\x02 \x03(\x0b\x32 .romana.v1.Namespace.LabelsEntry\x12!\n\x06source\x18\x03 \x01(\x0e\x32\x11.romana.v1.Source\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\";\n\x06Policy\x12\x0e\n\x06object\x18\x01 \x01(\x0c\x12!\n\x06source\x18\x02 \x01(\x0e\x32\x11.romana.v1.Source\"#\n\x07Problem\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\"\xcd\x01\n\x07Receipt\x12\x30\n\x07\x61pplied\x18\x01 \x03(\x0b\x32\x1f.romana.v1.Receipt.AppliedEntry\x12)\n\x05since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x62\x61\x63kend\x18\x03 \x01(\t\x12$\n\x08problems\x18\x04 \x03(\x0b\x32\x12.romana.v1.Problem\x1a.\n\x0c\x41ppliedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xd0\x01\n\rJournalRecord\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\n\n\x02ip\x18\x02 \x01(\t\x12,\n\nattachment\x18\x03 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12)\n\x05since\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xad\x01\n\x0fReassertedState\x12 \n\x1cREASSERTED_STATE_UNSPECIFIED\x10\x00\x12!\n\x1dREASSERTED_STATE_UNKNOWN_NODE\x10\x01\x12\x19\n\x15REASSERTED_STATE_DONE\x10\x02\x12\x1d\n\x19REASSERTED_STATE_GIVEN_UP\x10\x03\x12\x1b\n\x17REASSERTED_STATE_SPOKEN\x10\x04*V\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10NODE_STATE_READY\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02*`\n\x0c\x41\x64\x64ressState\x12\x1d\n\x19\x41\x44\x44RESS_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x41\x44\x44RESS_STATE_HELD\x10\x01\x12\x19\n\x15\x41\x44\x44RESS_STATE_COOLING\x10\x02*C\n\x06Source\x12\x16\n\x12SOURCE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSOURCE_KUBE\x10\x01\x12\x10\n\x0cSOURCE_APPLY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,14 +42,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NAMESPACE_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_RECEIPT_APPLIEDENTRY']._loaded_options = None
   _globals['_RECEIPT_APPLIEDENTRY']._serialized_options = b'8\001'
-  _globals['_REASSERTEDSTATE']._serialized_start=2763
-  _globals['_REASSERTEDSTATE']._serialized_end=2936
-  _globals['_NODESTATE']._serialized_start=2938
-  _globals['_NODESTATE']._serialized_end=3024
-  _globals['_ADDRESSSTATE']._serialized_start=3026
-  _globals['_ADDRESSSTATE']._serialized_end=3122
-  _globals['_SOURCE']._serialized_start=3124
-  _globals['_SOURCE']._serialized_end=3191
+  _globals['_REASSERTEDSTATE']._serialized_start=2782
+  _globals['_REASSERTEDSTATE']._serialized_end=2955
+  _globals['_NODESTATE']._serialized_start=2957
+  _globals['_NODESTATE']._serialized_end=3043
+  _globals['_ADDRESSSTATE']._serialized_start=3045
+  _globals['_ADDRESSSTATE']._serialized_end=3141
+  _globals['_SOURCE']._serialized_start=3143
+  _globals['_SOURCE']._serialized_end=3210
   _globals['_SCHEMA']._serialized_start=69
   _globals['_SCHEMA']._serialized_end=107
   _globals['_HISTORY']._serialized_start=109
@@ -69,39 +69,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOCK']._serialized_start=715
   _globals['_BLOCK']._serialized_end=787
   _globals['_RESERVATION']._serialized_start=789
-  _globals['_RESERVATION']._serialized_end=859
-  _globals['_ATTACHMENTKEY']._serialized_start=861
-  _globals['_ATTACHMENTKEY']._serialized_end=942
-  _globals['_PODREF']._serialized_start=944
-  _globals['_PODREF']._serialized_end=998
-  _globals['_ADDRESS']._serialized_start=1001
-  _globals['_ADDRESS']._serialized_end=1252
-  _globals['_ASSIGNEDADDRESS']._serialized_start=1254
-  _globals['_ASSIGNEDADDRESS']._serialized_end=1315
-  _globals['_ATTACHMENT']._serialized_start=1318
-  _globals['_ATTACHMENT']._serialized_end=1552
-  _globals['_ENDPOINT']._serialized_start=1554
-  _globals['_ENDPOINT']._serialized_end=1638
-  _globals['_NAMEDPORT']._serialized_start=1640
-  _globals['_NAMEDPORT']._serialized_end=1697
-  _globals['_POD']._serialized_start=1700
-  _globals['_POD']._serialized_end=2084
+  _globals['_RESERVATION']._serialized_end=878
+  _globals['_ATTACHMENTKEY']._serialized_start=880
+  _globals['_ATTACHMENTKEY']._serialized_end=961
+  _globals['_PODREF']._serialized_start=963
+  _globals['_PODREF']._serialized_end=1017
+  _globals['_ADDRESS']._serialized_start=1020
+  _globals['_ADDRESS']._serialized_end=1271
+  _globals['_ASSIGNEDADDRESS']._serialized_start=1273
+  _globals['_ASSIGNEDADDRESS']._serialized_end=1334
+  _globals['_ATTACHMENT']._serialized_start=1337
+  _globals['_ATTACHMENT']._serialized_end=1571
+  _globals['_ENDPOINT']._serialized_start=1573
+  _globals['_ENDPOINT']._serialized_end=1657
+  _globals['_NAMEDPORT']._serialized_start=1659
+  _globals['_NAMEDPORT']._serialized_end=1716
+  _globals['_POD']._serialized_start=1719
+  _globals['_POD']._serialized_end=2103
   _globals['_POD_LABELSENTRY']._serialized_start=668
   _globals['_POD_LABELSENTRY']._serialized_end=713
-  _globals['_POD_ANNOTATIONSENTRY']._serialized_start=2034
-  _globals['_POD_ANNOTATIONSENTRY']._serialized_end=2084
-  _globals['_NAMESPACE']._serialized_start=2087
-  _globals['_NAMESPACE']._serialized_end=2243
+  _globals['_POD_ANNOTATIONSENTRY']._serialized_start=2053
+  _globals['_POD_ANNOTATIONSENTRY']._serialized_end=2103
+  _globals['_NAMESPACE']._serialized_start=2106
+  _globals['_NAMESPACE']._serialized_end=2262
   _globals['_NAMESPACE_LABELSENTRY']._serialized_start=668
   _globals['_NAMESPACE_LABELSENTRY']._serialized_end=713
-  _globals['_POLICY']._serialized_start=2245
-  _globals['_POLICY']._serialized_end=2304
-  _globals['_PROBLEM']._serialized_start=2306
-  _globals['_PROBLEM']._serialized_end=2341
-  _globals['_RECEIPT']._serialized_start=2344
-  _globals['_RECEIPT']._serialized_end=2549
-  _globals['_RECEIPT_APPLIEDENTRY']._serialized_start=2503
-  _globals['_RECEIPT_APPLIEDENTRY']._serialized_end=2549
-  _globals['_JOURNALRECORD']._serialized_start=2552
-  _globals['_JOURNALRECORD']._serialized_end=2760
+  _globals['_POLICY']._serialized_start=2264
+  _globals['_POLICY']._serialized_end=2323
+  _globals['_PROBLEM']._serialized_start=2325
+  _globals['_PROBLEM']._serialized_end=2360
+  _globals['_RECEIPT']._serialized_start=2363
+  _globals['_RECEIPT']._serialized_end=2568
+  _globals['_RECEIPT_APPLIEDENTRY']._serialized_start=2522
+  _globals['_RECEIPT_APPLIEDENTRY']._serialized_end=2568
+  _globals['_JOURNALRECORD']._serialized_start=2571
+  _globals['_JOURNALRECORD']._serialized_end=2779
 # @@protoc_insertion_point(module_scope)

@@ -12,7 +12,7 @@ from romana import keys
 from romana.errors import Exhausted, Refused
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, store_pb2
-from tests.ipamd import Clock, Running, attachment, running
+from tests.ipamd import Clock, Running, attachment, running, until
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "topologies"
 EXAMPLES = [json.loads(path.read_text()) for path in sorted(SHARED.glob("e*.json"))]
@@ -82,6 +82,7 @@ async def test_a_fixed_address_for_each_family_and_for_one_alone(store: Store) -
         one = await pod(store, "default", "one", ip="10.40.0.2")
         assert await ips(run, "n1", "c2", one) == ["10.40.0.2", "fd00:40::"]
         taken = await pod(store, "default", "taken", ip="10.40.0.1,fd00:40::2")
+        await until(lambda: not run.ipamd.state.uneven)
         before = (await store.status()).revision
         with pytest.raises(Refused, match=r"fd00:40::2 is taken: pod default/both") as caught:
             await run.allocate("n1", "c3", taken)

@@ -11,7 +11,7 @@ from romana.errors import Exhausted, InvalidInput, NotFound, Refused, RomanaErro
 from romana.rpc.status import error_of
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, store_pb2
-from tests.ipamd import Running, attachment, flat, running
+from tests.ipamd import Running, attachment, flat, running, until
 
 
 @pytest.fixture
@@ -37,7 +37,10 @@ async def reserve(run: Running, cidr: str) -> ipam_pb2.ReserveResponse:
     return await run.ipam(lambda stub, left: stub.Reserve(request, timeout=left))
 
 
-async def revision(store: Store) -> int:
+async def revision(store: Store, run: Running | None = None) -> int:
+    """The store's; with an ipamd, once that has claimed ahead what it wants."""
+    if run is not None:
+        await until(lambda: not run.ipamd.state.uneven)
     return (await store.status()).revision
 
 
@@ -134,7 +137,7 @@ async def test_what_cannot_be_given_is_refused_with_a_reason_and_nothing_is_writ
     assert await ipamd.ip("n2", "second") == "10.40.0.8"
     await ipamd.ipam(lambda stub, left: stub.Reserve(ipam_pb2.ReserveRequest(cidr="10.40.200.0/24"), timeout=left))
     wanted = await pod(store, "p", **annotations)
-    before = await revision(store)
+    before = await revision(store, ipamd)
     with pytest.raises(error, match=words) as caught:
         await ipamd.allocate("n1", "c1", wanted)
     assert caught.value.reason == reason
@@ -148,7 +151,7 @@ async def test_every_refusal_that_needs_no_pod_has_its_reason_and_writes_nothing
         "POD_UNKNOWN": ipamd.allocate("n1", "c", ("default", "nobody", "")),
         "INVALID_REQUEST": ipamd.allocate("n1", "a b"),
     }
-    before = await revision(store)
+    before = await revision(store, ipamd)
     for reason, call in calls.items():
         with pytest.raises(RomanaError) as caught:
             await call
@@ -177,7 +180,7 @@ async def test_reserved_addresses_are_not_given_out_until_they_are_released(stor
 
 async def test_what_is_held_cannot_be_reserved_and_the_holder_is_named(ipamd: Running, store: Store) -> None:
     await ipamd.ip("n1", "c1")
-    before = await revision(store)
+    before = await revision(store, ipamd)
     with pytest.raises(Refused, match=r"10.40.0.0 by c1/eth0 of romana on node n1") as caught:
         await ipamd.ipam(lambda stub, left: stub.Reserve(ipam_pb2.ReserveRequest(cidr="10.40.0.0/24"), timeout=left))
     assert caught.value.reason == "ADDRESSES_HELD"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,62 @@ async def test_a_change_that_strands_a_block_is_refused_with_the_reason_and_the_
         assert (await run.apply(flat("10.40.0.0/15", 29))).changed
         assert await run.ip("n1", "c2") == "10.40.0.1"
         assert await faults(store) == []
+
+
+async def test_w5_a_refused_change_leaves_allocation_nodes_and_reservations_as_they_were(store: Store) -> None:
+    """Romana's changed its memory before success, and lost blackouts and the nodes that were added later."""
+    document = flat()
+    document["networks"][0]["reserved"] = ["10.40.0.1/32"]
+    async with running(store) as run:
+        await run.apply(document)
+        await run.add_node("n1")
+        assert await run.ip("n1", "c1") == "10.40.0.0"
+        before = (await run.show(), await run.nodes())
+        with pytest.raises(Refused):
+            await run.apply(flat("10.41.0.0/16"))
+        shown, nodes = await run.show(), await run.nodes()
+        assert (shown.document, shown.generation, nodes.nodes) == (before[0].document, 1, before[1].nodes)
+        await run.add_node("n2")
+        assert [await run.ip("n1", "c2"), (await run.ip("n2", "c3"))[:7]] == ["10.40.0.2", "10.40.0"]
+
+
+async def test_w4_every_held_address_has_a_block_with_an_owner_after_changes(store: Store) -> None:
+    """Romana's left blocks with addresses and without owner, and so without a route."""
+    async with running(store) as run:
+        await run.apply(flat())
+        await run.add_node("n1")
+        ip = await run.ip("n1", "c1")
+        for cidr in ("10.40.0.0/15", "10.40.0.0/14"):
+            await run.apply(flat(cidr))
+            block = next(row.value for row in run.ipamd.state.blocks.rows.values() if ip_address(ip) in row.value.cidr)
+            assert (block.node, block.node_uid) == ("n1", (await run.node("n1")).node.uid)
+        assert await faults(store) == []
+
+
+async def test_blocks_with_live_addresses_refuse_another_owner_and_others_are_given_back(store: Store) -> None:
+    tenants = flat()
+    tenants["networks"][0]["owner"] = "tenant"
+    async with running(store) as run:
+        await run.apply(flat())
+        await run.add_node("n1")
+        await until(lambda: cidrs(run))
+        assert (await run.plan(tenants)).given_back
+        await run.ip("n1", "c1")
+        with pytest.raises(Refused, match="makes blocks of owner tenant; this one is of owner node"):
+            await run.apply(tenants)
+
+
+async def test_held_addresses_refuse_to_be_reserved_by_the_document(store: Store) -> None:
+    document = flat()
+    async with running(store) as run:
+        await run.apply(document)
+        await run.add_node("n1")
+        await run.ip("n1", "c1")
+        document["networks"][0]["reserved"] = ["10.40.0.0/30"]
+        with pytest.raises(Refused, match=r"would reserve addresses that are held: 1, the lowest 10\.40\.0\.0"):
+            await run.apply(document)
+        document["networks"][0]["reserved"] = ["10.40.0.4/30"]
+        assert (await run.apply(document)).changed
 
 
 def cidrs(run: Running) -> list[str]:

@@ -7,18 +7,22 @@ to other groups, block sizes, prefixes and networks, so that blocks have to be g
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ipam import codec, codec_address
 from ipam.allocation import Wanted
 from ipam.invariants import faults, index_faults
-from ipam.records import AttachmentId
+from ipam.records import AttachmentId, PodId
 from ipam.server import Ipamd
 from ipam.topology.reading import read_document
+from romana import keys
 from romana.errors import RomanaError
+from romana.store.api import Put
 from romana.store.memory import MemoryStore
+from romana.v1.store_pb2 import Pod
 from tests.fakes.losing_store import LosingStore
 from tests.ipamd import Clock, until
 
@@ -30,6 +34,22 @@ DOCUMENTS = [
     for groups in (b'{"name": "a"}', b'{"name": "a"}, {"name": "b"}', b'{"name": "a", "assignment": {"n": "0"}}, {"name": "b"}')
 ]
 
+DOCUMENTS += [
+    b'{"networks": [%s], "topologies": [{"networks": ["p"], "map": [{"name": "a"}]}%s]}' % (networks, more)
+    for networks, more in (
+        (b'{"name": "p", "cidr": "10.0.0.0/26", "block_mask": 30, "owner": "tenant"}', b""),
+        (b'{"name": "p", "cidr": "10.0.0.0/26", "block_mask": 30, "reserved": ["10.0.0.2/31", "10.0.0.8/30"]}', b""),
+        (
+            b'{"name": "p", "cidr": "10.0.0.0/26", "block_mask": 30, "dual": "six"},'
+            b' {"name": "six", "cidr": "fd00::/124", "block_mask": 126}',
+            b', {"networks": ["six"], "map": [{"name": "b"}]}',
+        ),
+    )
+]
+PODS = {6: PodId("red", "plain"), 7: PodId("blue", "plain"), 8: PodId("red", "fixed"), 9: PodId("red", "fixed-six")}
+"""By container; the others have no pod."""
+RESERVED = [ip_network(text) for text in ("10.0.0.4/30", "10.0.0.16/31", "10.0.0.32/27")]
+
 number = st.integers(0, 2)
 step = st.one_of(
     st.tuples(st.just("allocate"), st.integers(0, 1), number, st.integers(0, 9)),
@@ -37,6 +57,8 @@ step = st.one_of(
     st.tuples(st.just("release"), st.integers(0, 1), number, st.integers(0, 9)),
     st.tuples(st.just("node"), st.integers(0, 1), number, number),
     st.tuples(st.just("apply"), st.integers(0, 1), st.integers(0, len(DOCUMENTS) - 1), st.just(0)),
+    st.tuples(st.just("reserve"), st.integers(0, 1), number, st.just(0)),
+    st.tuples(st.just("free"), st.integers(0, 1), number, st.just(0)),
     st.tuples(st.just("wait"), st.just(0), st.sampled_from([1, 6]), st.just(0)),
     st.tuples(st.just("kill"), st.integers(0, 1), st.just(0), st.just(0)),
 )
@@ -70,6 +92,7 @@ class World:
         else:
             calls: dict[str, Callable[[Ipamd, int, int], Awaitable[None]]] = {
                 "allocate": self.allocate, "release": self.release, "node": self.node, "apply": self.apply,
+                "reserve": self.reserve, "free": self.free,
             }  # fmt: skip
             try:
                 await calls[kind](self.running[which][0], first, second)
@@ -79,7 +102,8 @@ class World:
     async def allocate(self, ipamd: Ipamd, node: int, container: int) -> None:
         attachment = AttachmentId(f"n{node}", "c", f"c{container}", "eth0")
         before = self.told.get(attachment.key)
-        granted = await ipamd.allocations.allocate(Wanted(attachment))
+        granted = await ipamd.allocations.allocate(Wanted(attachment, pod=PODS.get(container)))
+        assert len({address.ip.version for address in granted.record.addresses}) == len(granted.record.addresses)
         ip = str(granted.record.addresses[0].ip)
         if before is not None and attachment.key in self.told:
             assert (ip, granted.existing) == (before, True)
@@ -97,14 +121,36 @@ class World:
     async def apply(self, ipamd: Ipamd, document: int, _: int) -> None:
         await ipamd.topologies.apply(read_document(DOCUMENTS[document]))
 
+    async def reserve(self, ipamd: Ipamd, which: int, _: int) -> None:
+        await ipamd.reservations.reserve(RESERVED[which], "")
+
+    async def free(self, ipamd: Ipamd, which: int, _: int) -> None:
+        await ipamd.reservations.release(RESERVED[which])
+
+    async def write_pods(self) -> None:
+        fixed = {"fixed": "10.0.0.5", "fixed-six": "10.0.0.18,fd00::2"}
+        for pod in PODS.values():
+            annotations = {"romana.io/ip": fixed[pod.name]} if pod.name in fixed else {}
+            value = Pod(labels={"romana.io/segment": "s"}, annotations=annotations).SerializeToString()
+            await self.backing.txn([], [Put(keys.pod(pod.namespace, pod.name), value)])
+
     async def kill(self, which: int) -> None:
         task = self.running[which][1]
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
 
+async def reserved_and_held(store: MemoryStore) -> set[str]:
+    """Addresses that an operator reserved and that somebody holds: refused when they are reserved, not given out after."""
+    reservations = map(codec.read_reservation, (await store.list(keys.RESERVATIONS)).items)
+    reserved = [reservation.cidr for reservation in reservations if reservation.confirmed]
+    addresses = [codec_address.read_address(item) for item in (await store.list(keys.ADDRESSES)).items]
+    return {str(address.ip) for address in addresses if address.held and any(address.ip in cidr for cidr in reserved)}
+
+
 async def run(rounds: Sequence[Sequence[Step]], losses: Sequence[str]) -> None:
     world = World(losses)
+    await world.write_pods()
     world.running = [await world.start(), await world.start()]
     for number in range(2):
         await world.do(("node", 0, number, number))
@@ -115,6 +161,7 @@ async def run(rounds: Sequence[Sequence[Step]], losses: Sequence[str]) -> None:
         for step in alone:
             await world.do(step)
         assert await faults(world.backing, world.told) == [], steps
+        assert await reserved_and_held(world.backing) == set(), steps
     await asyncio.sleep(0.03)  # writes that come late
     assert await faults(world.backing, world.told) == []
     for ipamd, task in world.running:
