@@ -100,7 +100,7 @@ def normalised(document: TopologyDocument) -> bytes:
             for topology in document.topologies
         ],
     }
-    return json.dumps(tree, indent=1).encode()
+    return json.dumps(tree, separators=(",", ":")).encode()
 
 
 def _network_tree(network: NetworkSpec) -> dict[str, Any]:

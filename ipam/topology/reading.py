@@ -19,7 +19,7 @@ from ipam.topology.checks import (
     stray_faults,
     unused_faults,
 )
-from ipam.topology.document import Group, Host, NetworkSpec, Topology, TopologyDocument
+from ipam.topology.document import Group, Host, NetworkSpec, Topology, TopologyDocument, normalised
 from ipam.topology.fields import Fields, at_key
 from ipam.topology.text import Pairs, Tree, parse_text
 from romana.errors import Fault, InvalidInput
@@ -35,6 +35,7 @@ _GROUP_KEYS = ("name", "assignment", "routing", "groups", "weight", "cidr")
 _HOST_KEYS = ("name", "ip")
 
 COOLDOWN_MAX_S = 86_400
+NORMALISED_MAX_BYTES = 800_000  # of the 1,000,000 of a transaction (romana/store/limits.py): nodes are placed in the same one
 WEIGHT_MAX = 1 << 16
 
 
@@ -55,7 +56,11 @@ def read_document(raw: bytes) -> TopologyDocument:
     if faults:
         count = f"{len(faults)} faults" if len(faults) > 1 else "a fault"
         raise InvalidInput(f"the topology document has {count}", faults)
-    return TopologyDocument(tuple(_spec(draft) for draft in drafts), topologies)
+    document = TopologyDocument(tuple(_spec(draft) for draft in drafts), topologies)
+    if (size := len(normalised(document))) > NORMALISED_MAX_BYTES:
+        message = f"its normal form has {size} bytes; at most {NORMALISED_MAX_BYTES} are accepted, about 10,000 groups"
+        raise InvalidInput("the topology document is too large", [Fault("", message)])
+    return document
 
 
 def _network(tree: Tree, path: str, faults: list[Fault]) -> NetworkDraft:

@@ -18,7 +18,7 @@ from romana.errors import Fault, InvalidInput
 
 __all__ = ["DOCUMENT_MAX_BYTES", "NESTING_MAX", "Pairs", "Tree", "parse_text"]
 
-DOCUMENT_MAX_BYTES = 512 * 1024  # the record and its transaction stay below etcd's request limit, 1.5 MiB
+DOCUMENT_MAX_BYTES = 2 * 1024 * 1024  # below gRPC's default of 4 MiB for a message
 NESTING_MAX = 64  # a group takes two levels, and an IPv4 network has bits for fewer than 30 levels of groups
 INTEGER_MAX_BITS = 64  # a longer hexadecimal number could not even be shown: sys.get_int_max_str_digits()
 

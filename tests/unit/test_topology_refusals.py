@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ipam.topology.carving import carve
 from ipam.topology.reading import read_document
 from ipam.topology.text import DOCUMENT_MAX_BYTES
 from romana.errors import InvalidInput
@@ -258,3 +259,22 @@ def test_yaml_dates_and_label_keys_stay_the_text_they_are() -> None:
     )
     (topology,) = read_document(written).topologies
     assert (topology.groups[0].name, topology.groups[0].assignment) == ("2024-01-01", (("on", "1"),))
+
+
+def many(count: int, name: str = "g") -> dict[str, Any]:
+    return mapped(
+        *({"name": f"{name}{n}", "assignment": {"rack": f"r{n}"}, "groups": []} for n in range(count)), cidr="10.0.0.0/8"
+    )
+
+
+def test_ten_thousand_groups_load_and_the_fault_of_one_is_told_at_its_path() -> None:
+    document = many(10_000)
+    prefixes = carve(read_document(json.dumps(document).encode()))
+    assert (len(prefixes), sum(prefix.pad for prefix in prefixes)) == (16_384, 6_384)
+    document["topologies"][0]["map"][9_999]["name"] = "g0"
+    assert [path for path, _ in faults_of(document)] == [f"{MAP}[9999].name"]
+
+
+def test_a_document_too_large_to_be_stored_is_refused_with_its_size() -> None:
+    ((path, message),) = faults_of(many(10_000, "a-very-long-name-of-a-group-"))
+    assert (path, "at most 800000 are accepted" in message) == ("", True)
