@@ -64,8 +64,8 @@ class Settled:
         if recovering:
             self._doubted_s = None
             return "nodes have not all re-asserted (romana ipam recovery)"
-        if self._believed is None and not history.id:
-            return ""  # a new store, or one of an ipamd that knows no histories
+        if not history.id and not self._history:
+            return ""  # a store without an ipamd, or of one that knows no histories: nobody recovers it
         is_new = history.id != self._history and (not self._history or self._history in history.former)
         if history.cluster_id == cluster_id and is_new:
             return ""
