@@ -99,9 +99,14 @@ def _block_faults(contents: _Contents) -> Iterator[str]:
             yield f"blocks {low.cidr} of {low.node} and {high.cidr} of {high.node} overlap"
     uids = {node.uid: node for node in contents.nodes.values()}
     masks = {(prefix.network, prefix.path): prefix.block_mask for record in contents.topology for prefix in record.prefixes}
+    held = {(address.network, address.block) for address in contents.addresses if address.held}
     for block in contents.blocks:
         node = uids.get(block.node_uid)
-        place = node.placement(block.network) if node else None
+        if node is None:  # it was removed, and what is in its blocks cools
+            if (block.network, block.cidr) in held:
+                yield f"block {block.cidr} of {block.node} has held addresses, and its node is no more"
+            continue
+        place = node.placement(block.network)
         if place is None or block.cidr.network_address not in place.cidr or block.cidr.prefixlen < place.cidr.prefixlen:
             yield f"block {block.cidr} of {block.node} does not lie in the group of its node"
         elif masks.get((place.network, place.path)) != block.cidr.prefixlen:

@@ -10,6 +10,7 @@ from functools import partial
 from ipam.allocation import Allocations
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
 from ipam.reads import Reader
@@ -79,14 +80,15 @@ class Ipamd:
         admin = asyncio.Lock()
         self.topologies = Topologies(store, reader, self.state, admin, _now_ms)
         self.nodes = Nodes(store, reader, self.state, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims)
         self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
+        self.life = NodeLife(store, reader, self.state, self.releases, admin)
+        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
         self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
-        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, clock)
+        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""

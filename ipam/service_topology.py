@@ -6,6 +6,7 @@ import grpc
 
 from ipam import requests
 from ipam.codec import node_message
+from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.plans import plan_message
 from ipam.reads import Reader
@@ -36,6 +37,7 @@ class TopologyService(TopologyServicer):
         state: State,
         topologies: Topologies,
         nodes: Nodes,
+        life: NodeLife,
         clock: Callable[[], float],
     ) -> None:
         self._store = store
@@ -43,6 +45,7 @@ class TopologyService(TopologyServicer):
         self._state = state
         self._topologies = topologies
         self._nodes = nodes
+        self._life = life
         self._clock = clock
 
     async def Apply(self, request: topology_pb2.ApplyRequest, context: Context) -> topology_pb2.ApplyResponse:  # noqa: N802, ARG002
@@ -113,6 +116,17 @@ class TopologyService(TopologyServicer):
         """Adds a node and places it in the topology."""
         added = await self._nodes.add(*requests.read_node(request))
         return node_pb2.AddNodeResponse(node=node_message(added.node), changed=added.changed, revision=added.revision)
+
+    async def DrainNode(self, request: node_pb2.DrainNodeRequest, context: Context) -> node_pb2.DrainNodeResponse:  # noqa: N802, ARG002
+        """Lets a node have no new addresses, or again."""
+        node, revision = await self._life.drain(requests.read_node_name(request.name), draining=not request.undo)
+        left = len((await self._store.list(f"{keys.ATTACHMENTS}{node.name}/")).items)
+        return node_pb2.DrainNodeResponse(node=node_message(node), attachments=left, revision=revision)
+
+    async def RemoveNode(self, request: node_pb2.RemoveNodeRequest, context: Context) -> node_pb2.RemoveNodeResponse:  # noqa: N802, ARG002
+        """Removes a node without attachments, or with them by force."""
+        found = await self._life.remove(requests.read_node_name(request.name), force=request.force)
+        return node_pb2.RemoveNodeResponse(removed=found.removed, released=found.released, revision=found.revision)
 
     async def _refresh(self, *prefixes: str) -> int:
         """Read these anew; the answer is a revision at which what the state then says of them is true or newer."""

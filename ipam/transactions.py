@@ -11,6 +11,10 @@
                then no recovery under way
     forget     addresses as seen (their cool-down is over)                           ->  addresses deleted
     place      topology, nodes as seen                                               ->  nodes
+    change     node as seen                                                          ->  node
+    remove     node as seen; none of its attachments is there; no recovery under way ->  node deleted
+    orphan     block, its owner's name and the addresses in it as seen;              ->  block and addresses deleted
+               no recovery under way
 
 So several ipamd never give one address or block twice, and a change of the topology is serialised with both.
 """
@@ -26,7 +30,18 @@ from ipam.table import Row
 from romana import keys
 from romana.store.api import Compare, CompareField, CompareOp, Delete, KeyValue, Put
 
-__all__ = ["add_node", "allocate", "apply", "claim", "forget", "place", "release"]
+__all__ = [
+    "add_node",
+    "allocate",
+    "apply",
+    "change_node",
+    "claim",
+    "forget",
+    "give_back_orphan",
+    "place",
+    "release",
+    "remove_node",
+]
 
 _NOT_RECOVERING = Compare.absent(keys.RESTORED)
 """A restored store does not know what lives: nothing is given out, and no block given back, before nodes have said it."""
@@ -129,6 +144,26 @@ def place(topology: Row[TopologyRecord], nodes: Iterable[tuple[Row[NodeRecord], 
     changes = list(nodes)
     compares = [_unchanged(topology), *(_unchanged(row) for row, _ in changes)]
     return _txn(compares, [Put(row.key, codec.write_node(node)) for row, node in changes])
+
+
+def change_node(old: Row[NodeRecord], new: NodeRecord) -> Txn:
+    """Write a node that is there and keeps its place."""
+    return _txn([_unchanged(old)], [Put(old.key, codec.write_node(new))])
+
+
+def remove_node(node: Row[NodeRecord]) -> Txn:
+    """Delete a node without attachments."""
+    below = f"{keys.ATTACHMENTS}{node.value.name}/"
+    nothing_left = Compare(below, CompareField.CREATE, CompareOp.EQUAL, 0, prefix=True)
+    return _txn([_unchanged(node), nothing_left, _NOT_RECOVERING], [Delete(node.key)])
+
+
+def give_back_orphan(
+    block: Row[BlockRecord], owner_key: str, owner: Row[NodeRecord] | None, cooled: Sequence[Row[AddressRecord]]
+) -> Txn:
+    """Delete a block whose owner is no more, and the addresses in it, which have cooled; `owner` is who has that name now."""
+    compares = [_unchanged(block), _at(owner_key, owner), *(_unchanged(row) for row in cooled), _NOT_RECOVERING]
+    return _txn(compares, [*(Delete(row.key) for row in cooled), Delete(block.key)])
 
 
 def _txn(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Txn:

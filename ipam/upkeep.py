@@ -5,9 +5,10 @@ One sync of `romana.reconcile`: the state names the nodes that something changed
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ipam.claims import Claims
+from ipam.node_life import NodeLife
 from ipam.state import State
 from ipam.topologies import Topologies
 from romana.errors import Conflict, Exhausted
@@ -16,13 +17,18 @@ __all__ = ["Upkeep"]
 
 log = logging.getLogger(__name__)
 
+ORPHANS_S = 5.0  # how often blocks are looked for whose node is gone
 AT_ONCE = 64  # claims under way at a time
 
 
 class Upkeep:
     """See the module's docstring."""
 
-    def __init__(self, state: State, topologies: Topologies, claims: Claims) -> None:
+    def __init__(self, state: State, topologies: Topologies, claims: Claims, life: NodeLife, clock: Callable[[], float]) -> None:
+        """`clock` is monotonic, in seconds."""
+        self._life = life
+        self._clock = clock
+        self._orphans_from_s = 0.0
         self._state = state
         self._topologies = topologies
         self._claims = claims
@@ -40,7 +46,17 @@ class Upkeep:
         for name, looked_at in due.items():
             self._state.settle(name, looked_at)
         claimed = len(self._state.blocks.rows) - before
-        return {"nodes_placed": placed, "blocks_claimed": claimed} if placed or claimed else None
+        given = await self._orphans()
+        told = {"nodes_placed": placed, "blocks_claimed": claimed, "blocks_given_back": given}
+        return told if placed or claimed or given else None
+
+    async def _orphans(self) -> int:
+        """Give back what nodes that are gone have left; now and then, as it waits for addresses to cool."""
+        now_s = self._clock()
+        if now_s < self._orphans_from_s:
+            return 0
+        self._orphans_from_s = now_s + ORPHANS_S
+        return await self._life.give_back_orphans()
 
     def _waits(self, name: str) -> bool:
         node, topology = self._state.node(name), self._state.in_force()

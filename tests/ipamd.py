@@ -82,6 +82,14 @@ class Calls:
     async def node(self, name: str) -> node_pb2.GetNodeResponse:
         return await self.topology(lambda stub, left: stub.GetNode(node_pb2.GetNodeRequest(name=name), timeout=left))
 
+    async def drain(self, name: str, *, undo: bool = False) -> node_pb2.DrainNodeResponse:
+        request = node_pb2.DrainNodeRequest(name=name, undo=undo)
+        return await self.topology(lambda stub, left: stub.DrainNode(request, timeout=left))
+
+    async def remove(self, name: str, *, force: bool = False) -> node_pb2.RemoveNodeResponse:
+        request = node_pb2.RemoveNodeRequest(name=name, force=force)
+        return await self.topology(lambda stub, left: stub.RemoveNode(request, timeout=left))
+
     async def nodes(self) -> node_pb2.ListNodesResponse:
         return await self.topology(lambda stub, left: stub.ListNodes(node_pb2.ListNodesRequest(), timeout=left))
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from romana.cli import node_install
+from romana.cli import node_install, node_life
 from romana.cli.context import CALL_TIMEOUT_S, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json, print_table
 from romana.lab.plan import parse_labels
@@ -23,6 +23,8 @@ __all__ = ["app", "list_all"]
 
 app = typer.Typer(help="Nodes: add them, list them, show one with its blocks; the CNI plugin on this one.", no_args_is_help=True)
 
+app.command()(node_life.drain)
+app.command()(node_life.remove)
 app.command()(node_install.install)
 app.command()(node_install.uninstall)
 

@@ -21,6 +21,7 @@ Every refusal has a reason for programs: in the trailing metadata "romana-reason
   FAILED_PRECONDITION  NO_TOPOLOGY           none was applied yet
                        NODE_REPLACED         another incarnation of the node has the name
                        NODE_DRAINING         the node gets no new address
+                       NODE_IN_USE           the node cannot be removed while attachments are left on it
                        NODE_IN_NO_GROUP      no group of the topology takes the node, or none in that network
                        TENANT_NOT_ADMITTED   no network, or not the chosen one, takes the pod's tenant (its namespace)
                        ATTACHMENT_TAKEN      the attachment belongs to another pod, or to another incarnation of the node

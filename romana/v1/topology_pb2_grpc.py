@@ -70,6 +70,16 @@ class TopologyStub(object):
                 request_serializer=romana_dot_v1_dot_node__pb2.AddNodeRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_node__pb2.AddNodeResponse.FromString,
                 _registered_method=True)
+        self.DrainNode = channel.unary_unary(
+                '/romana.v1.Topology/DrainNode',
+                request_serializer=romana_dot_v1_dot_node__pb2.DrainNodeRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_node__pb2.DrainNodeResponse.FromString,
+                _registered_method=True)
+        self.RemoveNode = channel.unary_unary(
+                '/romana.v1.Topology/RemoveNode',
+                request_serializer=romana_dot_v1_dot_node__pb2.RemoveNodeRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_node__pb2.RemoveNodeResponse.FromString,
+                _registered_method=True)
 
 
 class TopologyServicer(object):
@@ -126,6 +136,21 @@ class TopologyServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainNode(self, request, context):
+        """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveNode(self, request, context):
+        """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
+        from then on. Its blocks return once their addresses have cooled down. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TopologyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +188,16 @@ def add_TopologyServicer_to_server(servicer, server):
                     servicer.AddNode,
                     request_deserializer=romana_dot_v1_dot_node__pb2.AddNodeRequest.FromString,
                     response_serializer=romana_dot_v1_dot_node__pb2.AddNodeResponse.SerializeToString,
+            ),
+            'DrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainNode,
+                    request_deserializer=romana_dot_v1_dot_node__pb2.DrainNodeRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_node__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'RemoveNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveNode,
+                    request_deserializer=romana_dot_v1_dot_node__pb2.RemoveNodeRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_node__pb2.RemoveNodeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -354,6 +389,60 @@ class Topology(object):
             '/romana.v1.Topology/AddNode',
             romana_dot_v1_dot_node__pb2.AddNodeRequest.SerializeToString,
             romana_dot_v1_dot_node__pb2.AddNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Topology/DrainNode',
+            romana_dot_v1_dot_node__pb2.DrainNodeRequest.SerializeToString,
+            romana_dot_v1_dot_node__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Topology/RemoveNode',
+            romana_dot_v1_dot_node__pb2.RemoveNodeRequest.SerializeToString,
+            romana_dot_v1_dot_node__pb2.RemoveNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

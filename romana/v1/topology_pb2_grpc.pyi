@@ -56,6 +56,12 @@ class TopologyStub:
     """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
     group takes it, another incarnation has the name, another node has an address, or its labels would move it.
     """
+    DrainNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.DrainNodeRequest, _node_pb2.DrainNodeResponse]
+    """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent."""
+    RemoveNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.RemoveNodeRequest, _node_pb2.RemoveNodeResponse]
+    """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
+    from then on. Its blocks return once their addresses have cooled down. Idempotent.
+    """
 
 @_typing.type_check_only
 class TopologyAsyncStub(TopologyStub):
@@ -77,6 +83,12 @@ class TopologyAsyncStub(TopologyStub):
     AddNode: _aio.UnaryUnaryMultiCallable[_node_pb2.AddNodeRequest, _node_pb2.AddNodeResponse]  # type: ignore[assignment]
     """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
     group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+    """
+    DrainNode: _aio.UnaryUnaryMultiCallable[_node_pb2.DrainNodeRequest, _node_pb2.DrainNodeResponse]  # type: ignore[assignment]
+    """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent."""
+    RemoveNode: _aio.UnaryUnaryMultiCallable[_node_pb2.RemoveNodeRequest, _node_pb2.RemoveNodeResponse]  # type: ignore[assignment]
+    """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
+    from then on. Its blocks return once their addresses have cooled down. Idempotent.
     """
 
 class TopologyServicer(metaclass=_abc_1.ABCMeta):
@@ -138,6 +150,24 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_node_pb2.AddNodeResponse, _abc.Awaitable[_node_pb2.AddNodeResponse]]:
         """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
         group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+        """
+
+    @_abc_1.abstractmethod
+    def DrainNode(
+        self,
+        request: _node_pb2.DrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.DrainNodeResponse, _abc.Awaitable[_node_pb2.DrainNodeResponse]]:
+        """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RemoveNode(
+        self,
+        request: _node_pb2.RemoveNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.RemoveNodeResponse, _abc.Awaitable[_node_pb2.RemoveNodeResponse]]:
+        """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
+        from then on. Its blocks return once their addresses have cooled down. Idempotent.
         """
 
 def add_TopologyServicer_to_server(servicer: TopologyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -148,3 +148,25 @@ def test_what_is_not_there_is_named_with_what_is(lab: Lab) -> None:
     done = run([ROMANA, "lab", "pod", "add", "x", "--lab", lab.name, "--node", "node-9"])
     assert done.code == 4
     assert "node-1" in done.err
+
+
+def test_a_node_drains_takes_pods_again_and_is_not_removed_while_it_has_some(lab: Lab) -> None:
+    pod = lab.add_pod("stays", "node-3")
+    try:
+        drained = lab.romana("node", "drain", "node-3", "--timeout", "0.1", "-o", "json")
+        assert (drained.code, drained.json["attachments"], drained.json["node"]["state"]) == (3, 1, "draining")
+        refused = lab.romana("node", "remove", "node-3")
+        assert (refused.code, pod["container_id"] in refused.err, "--force" in refused.err) == (4, True, True)
+    finally:
+        assert lab.romana("node", "drain", "node-3", "--undo").code == 0
+        assert lab.delete_pod("stays").code == 0
+    assert lab.romana("node", "drain", "nobody", "-o", "json").code == 1
+
+
+def test_forecast_of_the_topology_in_force_and_plan_of_what_is_in_force_already(lab: Lab, tmp_path: Path) -> None:
+    forecast = lab.romana("topology", "forecast", "--nodes", "3", "--pods-per-node", "5", "-o", "json")
+    assert (forecast.code, forecast.json["pods"], forecast.json["first_failure"]) == (0, 15, "")
+    assert forecast.json["growth"]["live"] >= 0
+    document = tmp_path / "topology.json"
+    document.write_text(json.dumps(lab.romana("topology", "show", "-o", "json").json["document"]))
+    assert lab.romana("topology", "plan", str(document)).code == 0

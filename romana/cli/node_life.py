@@ -1,0 +1,84 @@
+"""`romana node drain` and `remove`: a node on its way out of the cluster."""
+
+import asyncio
+import time
+from typing import Annotated
+
+import typer
+
+from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
+from romana.cli.output import Output, OutputOption, as_dict, print_json, say
+from romana.rpc.client import Client
+from romana.v1.node_pb2 import DrainNodeRequest, DrainNodeResponse, RemoveNodeRequest, RemoveNodeResponse
+from romana.v1.topology_pb2_grpc import TopologyStub
+
+__all__ = ["drain", "remove"]
+
+POLL_S = 0.5
+PROGRESS_S = 2.0
+REMOVE_TIMEOUT_S = 120.0
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
+
+
+def drain(
+    name: NameArgument,
+    undo: Annotated[bool, typer.Option("--undo", help="Take pods again.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when no pod is left on it.")] = True,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait.", min=0)] = 300.0,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Give the node no new addresses, and wait until its pods are gone; deleting them is for whoever runs them (kubectl drain).
+
+    Exit 3: pods are left after the timeout; the node goes on draining.
+    """
+    answer = run(_drained(name, undo, timeout if wait and not undo else 0.0))
+    if output is Output.JSON:
+        print_json(as_dict(answer))
+    elif undo:
+        typer.echo(f"node {name} takes pods again")
+    else:
+        typer.echo(f"node {name} drains; {answer.attachments} attachments are left")
+    if wait and not undo and answer.attachments:
+        raise typer.Exit(Exit.COULD_NOT_TELL)
+
+
+def remove(
+    name: NameArgument,
+    force: Annotated[
+        bool, typer.Option("--force", help="Release its attachments; only when the machine is gone for good.")
+    ] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Remove the node; its blocks return to their group once their addresses have cooled down. Exit 4: attachments are left."""
+    answer = run(_remove(RemoveNodeRequest(name=name, force=force)))
+    if output is Output.JSON:
+        print_json(as_dict(answer))
+    elif answer.removed:
+        typer.echo(f"node {name} is removed" + (f"; {answer.released} attachments were released" if answer.released else ""))
+    else:
+        typer.echo(f"node {name} was not there")
+
+
+async def _drained(name: str, undo: bool, timeout_s: float) -> DrainNodeResponse:
+    request = DrainNodeRequest(name=name, undo=undo)
+    async with ipamd() as client:
+        answer = await _drain(client, request)
+        give_up = time.monotonic() + timeout_s
+        told = time.monotonic()
+        while answer.attachments and time.monotonic() < give_up:
+            if time.monotonic() - told > PROGRESS_S:
+                told = time.monotonic()
+                say(f"  {answer.attachments} attachments are left on {name}")
+            await asyncio.sleep(POLL_S)
+            answer = await _drain(client, request)
+        return answer
+
+
+async def _drain(client: Client, request: DrainNodeRequest) -> DrainNodeResponse:
+    return await client.call(lambda channel, left: TopologyStub(channel).DrainNode(request, timeout=left), CALL_TIMEOUT_S)
+
+
+async def _remove(request: RemoveNodeRequest) -> RemoveNodeResponse:
+    async with ipamd() as client:
+        return await client.call(lambda channel, left: TopologyStub(channel).RemoveNode(request, timeout=left), REMOVE_TIMEOUT_S)
