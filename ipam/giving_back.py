@@ -11,8 +11,9 @@ ipamd allocating meanwhile, follows from what is compared:
 * A release writes its addresses: as an allocation. An address cools until this process's own clock says that it has cooled, and
   that started no earlier than the release.
 
-"Written since" does not see keys that were removed. Blocks are removed here alone, with the topology, which is compared too;
-addresses are removed when they have cooled down, and that takes nothing from anybody.
+"Written since" does not see keys that were removed. Blocks are removed here, with the topology, which is compared too, and by
+`ipam.node_life`, where nobody owns them any more; addresses are removed when they have cooled down, and that takes nothing from
+anybody.
 
 Whether an address lies in a block is told by the keys: one whose value cannot be read counts as held where it is.
 """

@@ -14,15 +14,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ipam import codec_address, transactions
+from ipam.commit import Txn
 from ipam.reads import Reader
 from ipam.records import AddressRecord, AttachmentId, BlockRecord, NodeRecord
 from ipam.releasing import Releases
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
-from romana.errors import Ambiguous, Conflict, NotFound, Refused
+from romana.errors import Ambiguous, Conflict, NotFound, Refused, Unavailable
 from romana.store.api import Store
-from romana.store.limits import MAX_OPS
 
 __all__ = ["NodeLife", "Removed"]
 
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 20
 SHOWN_MAX = 8  # attachments named in a refusal
 RELEASES_AT_ONCE = 64
-OPS_MAX = MAX_OPS - 8  # beside the addresses of a block that is given back
+FORGOTTEN_MAX = 100  # addresses deleted in one transaction; of 128 operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Removed:
     """The answer."""
 
     removed: bool
-    """False when the node was not there."""
+    """False when there was no such node, or not any more."""
     released: int
     """Attachments that were released by force."""
     revision: int
@@ -77,48 +77,83 @@ class NodeLife:
                     return replace(row.value, draining=draining), result.revision
         raise Conflict(f"node {name} was not changed: {ATTEMPTS} times something else changed it meanwhile; try again")
 
-    async def remove(self, name: str, *, force: bool) -> Removed:
-        """Remove the node. Idempotent. Without `force` it must have no attachment; with it, these are released.
+    async def remove(self, name: str, *, uid: str = "", force: bool = False) -> Removed:
+        """Remove this incarnation of the node (`uid` empty: the one that is there). Idempotent.
 
-        That is only for a machine that is gone, else its pods go on with addresses that others get once they have cooled.
-
-        Raises Refused with the attachments that are left; Conflict and Unavailable when it may succeed later.
+        Without `force` it must have no attachment; with it, these are released: only for a machine that is gone, else its pods go
+        on with addresses that others get once they have cooled. Raises Refused with the attachments that are left, and for
+        another incarnation; Conflict and Unavailable when it may succeed later.
         """
-        released = 0
+        self._state.require_whole()
+        removal = _Removal(uid)
         for _ in range(ATTEMPTS):
-            try:
-                await self.drain(name, draining=True)  # from here on nothing is added to what is looked at
-            except NotFound:
-                revision, _ = await self._reader.read(keys.node(name))
-                return Removed(released > 0, released, revision)
-            left = await self._attachments(name)
-            if left and not force:
-                raise _still_used(name, left)
-            released += await self._release(left)
-            removed = await self._delete(name)
+            revision, found = await self._reader.read(keys.node(name), keys.RESTORED)
+            if found[keys.RESTORED] is not None:
+                raise Unavailable("the store was restored, and nodes re-assert what lives: romana ipam recovery; then try again")
+            row = self._state.node(name)
+            if row is None or removal.is_over(row.value):
+                return Removed(removal.began, removal.released, revision)
+            if row.value.uid != removal.pinned(row.value):
+                raise Refused(
+                    f"node {name} is another incarnation (uid {row.value.uid}, not {uid}); look at it: romana node show {name}",
+                    reason="NODE_REPLACED",
+                )
+            removed = await self._attempt(row, removal, force=force)
             if removed is not None:
-                log.warning("node removed", extra={"node": name, "released": released})
-                return Removed(True, released, removed)
+                log.warning("node removed", extra={"node": name, "uid": removal.uid, "released": removal.released})
+                return Removed(True, removal.released, removed)
         raise Conflict(f"node {name} was not removed: {ATTEMPTS} times something else changed meanwhile; try again")
+
+    async def _attempt(self, row: Row[NodeRecord], removal: "_Removal", *, force: bool) -> int | None:
+        """The revision at which the node is gone; None when something was in the way, or its answer was lost."""
+        name = row.value.name
+        if not row.value.draining:  # from then on nothing is added to what is looked at
+            await self._write(transactions.change_node(row, replace(row.value, draining=True)))
+            return None
+        left = await self._attachments(row.value)
+        if left and not force:
+            raise _still_used(name, left)
+        removal.released += await self._release(left)
+        removal.began = True  # should the answer be lost, a node that is gone then went by our hand
+        return await self._write(transactions.remove_node(row))
+
+    async def _write(self, txn: Txn) -> int | None:
+        async with self._lock:
+            try:
+                result = await self._store.txn(txn.compares, txn.writes, txn.reads)
+            except Ambiguous:
+                return None  # whether it came is read next
+            if not result.succeeded:
+                self._state.learn(txn.reads, result)
+                return None
+            self._state.committed(txn, result.revision)
+            return result.revision
 
     async def give_back_orphans(self) -> int:
         """Delete blocks of incarnations that are no more, once nothing of them is held or cools; the answer is how many."""
-        given = 0
-        for block, addresses in self._orphans():
-            cooled = [row for row in addresses if not row.value.held and not self._state.occupancy.is_cooling(row.key)]
-            if len(cooled) < len(addresses) or len(addresses) > OPS_MAX:
-                continue
-            owner = self._state.node(block.value.node)
-            txn = transactions.give_back_orphan(block, keys.node(block.value.node), owner, cooled)
-            result = await self._store.txn(txn.compares, txn.writes, txn.reads)
-            if not result.succeeded:
-                self._state.learn(txn.reads, result)
-                continue
-            self._state.committed(txn, result.revision)
-            given += 1
-            fields = {"block": str(block.value.cidr), "network": block.value.network, "node": block.value.node}
-            log.info("block of a node that is gone is given back", extra=fields)
-        return given
+        if not any(self._cooled(addresses) is not None for _, addresses in self._orphans()):
+            return 0
+        # The watches of blocks and of addresses are two: an address of such a block may not have been heard of yet.
+        await self._state.reload(self._store, keys.ADDRESSES)
+        ready = [(block, cooled) for block, found in self._orphans() if (cooled := self._cooled(found)) is not None]
+        return sum([await self._give_back(block, cooled) for block, cooled in ready])
+
+    async def _give_back(self, block: Row[BlockRecord], cooled: Sequence[Row[AddressRecord]]) -> bool:
+        while len(cooled) > FORGOTTEN_MAX:
+            if await self._write(transactions.forget(cooled[:FORGOTTEN_MAX])) is None:
+                return False
+            cooled = cooled[FORGOTTEN_MAX:]
+        owner = self._state.node(block.value.node)
+        if await self._write(transactions.give_back_orphan(block, keys.node(block.value.node), owner, cooled)) is None:
+            return False
+        fields = {"block": str(block.value.cidr), "network": block.value.network, "node": block.value.node}
+        log.info("block of a node that is gone is given back", extra=fields)
+        return True
+
+    def _cooled(self, addresses: Sequence[Row[AddressRecord]]) -> Sequence[Row[AddressRecord]] | None:
+        """All of them, when none is held and none cools; else None."""
+        resting = all(not row.value.held and not self._state.occupancy.is_cooling(row.key) for row in addresses)
+        return addresses if resting else None
 
     def _orphans(self) -> Iterable[tuple[Row[BlockRecord], list[Row[AddressRecord]]]]:
         """Blocks whose owner is no more, with the addresses in them. O(blocks + addresses) where there is one."""
@@ -138,9 +173,11 @@ class NodeLife:
             raise NotFound(f"node {name} is not known (no key {keys.node(name)}); romana node list shows those that are")
         return revision, row
 
-    async def _attachments(self, name: str) -> list[AttachmentId]:
-        listing = await self._store.list(f"{keys.ATTACHMENTS}{name}/")
-        return [codec_address.read_attachment(item).id for item in listing.items]
+    async def _attachments(self, node: NodeRecord) -> list[AttachmentId]:
+        """Those of this incarnation."""
+        listing = await self._store.list(f"{keys.ATTACHMENTS}{node.name}/")
+        records = map(codec_address.read_attachment, listing.items)
+        return [record.id for record in records if record.node_uid in {"", node.uid}]
 
     async def _release(self, left: Sequence[AttachmentId]) -> int:
         count = 0
@@ -149,22 +186,25 @@ class NodeLife:
             count += sum(released.released for released in found)
         return count
 
-    async def _delete(self, name: str) -> int | None:
-        """The revision at which the node is gone; None when something was in the way."""
-        async with self._lock:
-            row = self._state.node(name)
-            if row is None:
-                return None
-            txn = transactions.remove_node(row)
-            try:
-                result = await self._store.txn(txn.compares, txn.writes, txn.reads)
-            except Ambiguous:
-                return None  # whether it came is read next
-            if not result.succeeded:
-                self._state.learn(txn.reads, result)
-                return None
-            self._state.committed(txn, result.revision)
-            return result.revision
+
+@dataclass(slots=True)
+class _Removal:
+    """How far a removal is."""
+
+    uid: str
+    """Of the incarnation that is removed; empty until it was looked at."""
+    began: bool = False
+    """Whether its deletion was sent."""
+    released: int = 0
+
+    def pinned(self, node: NodeRecord) -> str:
+        """The uid to remove: the first that was seen, where none was given."""
+        self.uid = self.uid or node.uid
+        return self.uid
+
+    def is_over(self, node: NodeRecord) -> bool:
+        """Whether the node of that name is another by now, after ours was deleted."""
+        return self.began and node.uid != self.uid
 
 
 def _still_used(name: str, left: Sequence[AttachmentId]) -> Refused:

@@ -125,7 +125,7 @@ class TopologyService(TopologyServicer):
 
     async def RemoveNode(self, request: node_pb2.RemoveNodeRequest, context: Context) -> node_pb2.RemoveNodeResponse:  # noqa: N802, ARG002
         """Removes a node without attachments, or with them by force."""
-        found = await self._life.remove(requests.read_node_name(request.name), force=request.force)
+        found = await self._life.remove(requests.read_node_name(request.name), uid=request.uid, force=request.force)
         return node_pb2.RemoveNodeResponse(removed=found.removed, released=found.released, revision=found.revision)
 
     async def _refresh(self, *prefixes: str) -> int:

@@ -4,12 +4,21 @@ import asyncio
 import time
 from typing import Annotated
 
+import grpc
 import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, print_json, say
+from romana.errors import NotFound
 from romana.rpc.client import Client
-from romana.v1.node_pb2 import DrainNodeRequest, DrainNodeResponse, RemoveNodeRequest, RemoveNodeResponse
+from romana.v1.node_pb2 import (
+    DrainNodeRequest,
+    DrainNodeResponse,
+    GetNodeRequest,
+    GetNodeResponse,
+    RemoveNodeRequest,
+    RemoveNodeResponse,
+)
 from romana.v1.topology_pb2_grpc import TopologyStub
 
 __all__ = ["drain", "remove"]
@@ -51,7 +60,7 @@ def remove(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Remove the node; its blocks return to their group once their addresses have cooled down. Exit 4: attachments are left."""
-    answer = run(_remove(RemoveNodeRequest(name=name, force=force)))
+    answer = run(_remove(name, force))
     if output is Output.JSON:
         print_json(as_dict(answer))
     elif answer.removed:
@@ -79,6 +88,16 @@ async def _drain(client: Client, request: DrainNodeRequest) -> DrainNodeResponse
     return await client.call(lambda channel, left: TopologyStub(channel).DrainNode(request, timeout=left), CALL_TIMEOUT_S)
 
 
-async def _remove(request: RemoveNodeRequest) -> RemoveNodeResponse:
+async def _remove(name: str, force: bool) -> RemoveNodeResponse:
     async with ipamd() as client:
+        try:
+            found = await client.call(lambda channel, left: _get(channel, name, left), CALL_TIMEOUT_S)
+        except NotFound:
+            return RemoveNodeResponse()
+        # A call that is delayed or repeated must not take a node that was added under the name since.
+        request = RemoveNodeRequest(name=name, uid=found.node.uid, force=force)
         return await client.call(lambda channel, left: TopologyStub(channel).RemoveNode(request, timeout=left), REMOVE_TIMEOUT_S)
+
+
+async def _get(channel: grpc.aio.Channel, name: str, timeout_s: float) -> GetNodeResponse:
+    return await TopologyStub(channel).GetNode(GetNodeRequest(name=name), timeout=timeout_s)
