@@ -3,6 +3,7 @@
 import logging
 
 from cni import plumbing
+from cni.agent_check_policy import policy_differences
 from cni.agent_parts import Parts
 from cni.check import Promised, differences
 from cni.errors import CHECK_FOUND, CniError
@@ -26,6 +27,7 @@ async def check(parts: Parts, request: Request, netns_fd: int | None) -> None:
     seen = await parts.blocking(plumbing.see, names.host_interface, request.attachment.ifname, addresses, fd)
     found = differences(promised, names.host_interface, seen)
     found += await _reservation_differences(parts, request, promised)
+    found += await policy_differences(parts, request.attachment)
     if found:
         raise CniError(CHECK_FOUND, f"{request.attachment}: {'; '.join(found)}", "delete the pod; its next sandbox is made anew")
 

@@ -17,6 +17,8 @@ __all__ = ["Policy"]
 
 log = logging.getLogger(__name__)
 
+NOT_IN_FORCE = "policy is not in force"
+
 
 class Policy:
     """policyd of this node, or nobody where policy is not required."""
@@ -35,6 +37,22 @@ class Policy:
     def is_required(self) -> bool:
         """Whether ADD waits at all."""
         return self._settings.required
+
+    async def missing(self, attachment: AttachmentId, timeout_s: float) -> str:
+        """Why policy is not in force for an attachment now; empty: it is. Raises Unavailable when policyd does not say."""
+        key = AttachmentKey(node=self._node, conf=attachment.conf, container_id=attachment.container_id, ifname=attachment.ifname)
+        request = AwaitRequest(attachment=key)
+
+        async def ask() -> AwaitResponse:
+            return await self._client.call(lambda channel, s: EnforcementStub(channel).Await(request, timeout=s), timeout_s)
+
+        try:
+            await ask()
+        except Unavailable as err:
+            if NOT_IN_FORCE in str(err):  # policyd's own words, policyd/awaiting.py
+                return str(err)
+            raise
+        return ""
 
     async def in_force(self, attachment: AttachmentId, revision: int) -> None:
         """Return as soon as it is, for the attachment of this etcd revision; raises Unavailable when that takes too long.

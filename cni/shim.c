@@ -125,6 +125,24 @@ static const char *skip_string(const char *at) {
     return at + 1;
 }
 
+/* Whether the string from `at` to its closing quote is one of JSON (RFC 8259, section 7): no control character, known escapes, UTF-8. */
+static int is_string(const char *at, const char *end) {
+    uint32_t code;
+    for (at++; at < end - 1;) {
+        int length = utf8((const unsigned char *)at, &code);
+        if (!length || code < 0x20) return 0;
+        at += length;
+        if (code != '\\') continue;
+        if (*at == 'u') {
+            for (int i = 1; i <= 4; i++)
+                if (!strchr("0123456789abcdefABCDEF", at[i]) || !at[i]) return 0;
+            at += 5;
+        } else if (!strchr("\"\\/bfnrt", *at++))
+            return 0;
+    }
+    return 1;
+}
+
 /* The configuration's cniVersion as it stands there, quotes included, CURRENT when there is none: the last such key of the outermost
  * object. `known`: only one of ours will do. */
 static void add_version(struct text *text, int known) {
@@ -136,7 +154,7 @@ static void add_version(struct text *text, int known) {
             const char *key = at, *value = (at = skip_string(at)) ? skip_space(at) : "";
             if (depth != 1 || *value != ':' || at - key != 12 || strncmp(key, "\"cniVersion\"", 12)) continue;
             at = value = skip_space(value + 1), found = NULL;
-            if (*value == '"' && (at = skip_string(value))) found = value, length = (size_t)(at - value);
+            if (*value == '"' && (at = skip_string(value)) && is_string(value, at)) found = value, length = (size_t)(at - value);
             continue;
         }
         depth += (*at == '{' || *at == '[') - (*at == '}' || *at == ']');

@@ -11,6 +11,7 @@ __all__ = [
     "GATEWAY_IPV6",
     "GATEWAY_MAC",
     "HOST_INTERFACE_PREFIX",
+    "POLICY_CHAIN",
     "ROUTE_PROTOCOL_AGENT",
     "ROUTE_PROTOCOL_ROUTED",
     "host_interface",
@@ -46,6 +47,9 @@ OBJECT_NAME_MAX = 253  # Kubernetes: RFC 1123 DNS subdomain
 _OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+POLICY_CHAIN = "ROMANA-FORWARD"
+"""The chain of legacy iptables that every packet of a pod passes (policyd); CHECK looks whether FORWARD leads there."""
 
 
 def host_interface(node: str, conf: str, container_id: str, ifname: str) -> str:

@@ -9,6 +9,7 @@ import re
 from policyd.compiled import Direction, Group, RangePeers
 from policyd.ipset.model import Family
 from romana.errors import InvalidInput
+from romana.names import POLICY_CHAIN
 
 __all__ = [
     "CHAIN_PREFIX",
@@ -26,7 +27,7 @@ __all__ = [
 
 CHAIN_PREFIX = "ROMANA-"
 CHAIN_NAME_MAX = 28  # XT_EXTENSION_MAXNAMELEN less the NUL, linux/netfilter/x_tables.h
-ENTRY = "ROMANA-FORWARD"
+ENTRY = POLICY_CHAIN
 
 _GROUP_ID = re.compile(r"[0-9a-f]{10}")
 _GROUP_CHAIN = re.compile(CHAIN_PREFIX + r"[ie][GR]-([0-9a-f]{10})")

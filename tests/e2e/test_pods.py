@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -160,3 +163,25 @@ def test_a_second_interface_of_one_container_is_an_attachment_of_its_own(lab: La
         assert second.json["ips"][0]["address"] != first["ips"][0]["address"]
         assert container.call("DEL", ifname="net1").code == 0
         assert container.call("CHECK", extra={"prevResult": first}).code == 0
+
+
+def test_check_names_a_policy_that_is_not_enforced_any_more(lab: Lab) -> None:
+    """policyd repairs it within a moment, so it is stopped meanwhile; its silence alone is no difference."""
+    node = lab.node("node-1")
+    with Container(lab, "node-1") as container:
+        result = json.loads(container.call("ADD").out)
+        stopped = lab.status()["nodes"][0]["pids"]["policyd"]
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert container.call("CHECK", extra={"prevResult": result}).code == 0
+            in_node = ["nsenter", f"--net={node['netns']}", "--", "iptables-legacy"]
+            assert run([*in_node, "-F", "FORWARD"]).code == 0
+            found = container.call("CHECK", extra={"prevResult": result})
+        finally:
+            os.kill(stopped, signal.SIGCONT)
+        assert (found.code, json.loads(found.out)["code"]) == (1, 102)
+        assert "ROMANA-FORWARD" in found.out
+        repaired = time.monotonic() + 60
+        while container.call("CHECK", extra={"prevResult": result}).code and time.monotonic() < repaired:
+            time.sleep(0.1)
+        assert container.call("CHECK", extra={"prevResult": result}).code == 0

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import socket
@@ -229,6 +230,10 @@ def test_version_is_answered_without_an_agent(binary: Path, version: str) -> Non
         (b'{"cniVersion":"\\u0031.0.0"}', "1.0.0"),
         (b'{"name":"x","cniVersion":"0.4.0","prevResult":{"cniVersion":"0.3.0"}}', "0.4.0"),
         (b'{"cniVersion":"a\\"b\\ud83d\\ude00"}', 'a"b\U0001f600'),
+        (b'{"cniVersion":"\xff"}', "1.1.0"),
+        (b'{"cniVersion":"a\x01b"}', "1.1.0"),
+        (b'{"cniVersion":"\\q"}', "1.1.0"),
+        (b'{"cniVersion":"\\u12"}', "1.1.0"),
     ],
 )
 def test_version_answers_whatever_stands_on_standard_input(binary: Path, stdin: bytes, version: str) -> None:
@@ -418,3 +423,41 @@ def test_binary_finds_its_sidecar_beside_the_path_it_was_executed_by(binary: Pat
     (tmp_path / "elsewhere.socket").write_text(f"  {tmp_path}/agent.sock \n")
     binary.with_name("romana.socket").unlink()
     assert run(link, CALL).returncode == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", [Shim.C], indirect=True)
+def test_random_input_finds_nothing_with_sanitizers(binary: Path, kind: Shim, tmp_path: Path) -> None:
+    """gcc's address and undefined-behaviour sanitizers end the program with 99 when they find something."""
+    program, source = tmp_path / "sanitized", Path(shim.__file__).with_name("shim.c")
+    flags = ["-std=c11", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover"]
+    subprocess.run(["gcc", *flags, "-o", program, source], check=True)
+    dice = random.Random(7)  # noqa: S311 - the same inputs every time
+    pieces = [
+        b'{"cniVersion":"',
+        b"0.4.0",
+        b'"}',
+        b"{",
+        b"}",
+        b'"',
+        b"\\u00",
+        b"\\",
+        b"[",
+        b"]",
+        b":",
+        b",",
+        b"\0",
+        b"\xff",
+        b"\x01",
+        b" ",
+    ]
+    quiet = {"ASAN_OPTIONS": "exitcode=99:detect_leaks=0", "UBSAN_OPTIONS": "exitcode=99"}
+    for _ in range(1500):
+        stdin = b"".join(dice.choices(pieces, k=dice.randrange(12)))
+        environ = {
+            "CNI_COMMAND": dice.choice(["VERSION", "ADD", "FOO", "DEL"]),
+            "CNI_IFNAME": "\udcff" * dice.randrange(2),
+        } | quiet
+        ran = run(program, environ, stdin)
+        assert ran.returncode in {0, 1}, (environ, stdin, ran.stderr)
+        json.loads(ran.stdout)
