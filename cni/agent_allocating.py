@@ -11,7 +11,7 @@ from cni import plumbing, wiring
 from cni.agent_ipam import Allocation, NodeUnknown
 from cni.agent_locks import Abort
 from cni.agent_parts import Names, Parts
-from cni.errors import INTERFACE_EXISTS, PLUMBING_FAILED, CniError, from_ipam
+from cni.errors import INTERFACE_EXISTS, INVALID_CONFIG, PLUMBING_FAILED, CniError, from_ipam
 from cni.request import Request
 from cni.veth import Ends, Veth
 from cni.wiring import HostEnd
@@ -105,6 +105,8 @@ async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
         except NodeUnknown as err:
             raise NotFound(f"{err}; add it: romana node add") from err
         except NotFound as err:
+            if err.reason == "NETWORK_UNKNOWN":
+                raise CniError(INVALID_CONFIG, str(err), "correct network or networks of the configuration") from err
             if time.monotonic() > give_up or request.pod is None:
                 pod = f"pod {request.pod.namespace}/{request.pod.name}" if request.pod else "this node"
                 raise NotFound(f"ipamd does not know {pod} after {parts.config.pod_wait_s:g} s: {err}") from err

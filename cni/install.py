@@ -27,6 +27,7 @@ __all__ = [
     "install_binary",
     "install_conflist",
     "others",
+    "refuse_foreign",
     "uninstall",
 ]
 
@@ -35,6 +36,8 @@ CONFLIST = "10-romana.conflist"
 
 # New runtimes take the highest of cniVersions; old ones know cniVersion only, and podman 4.3 and containerd 1.6 fail on 1.1.0.
 CNI_VERSION = "1.0.0"
+SIGN = b"/run/romana/agent.sock"
+"""Stands in every shim of ours: the socket that it takes without a sidecar."""
 CNI_VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 
@@ -116,11 +119,19 @@ def others(conf_dir: Path) -> list[Found]:
     return [Found(path, _name(path), path.name < CONFLIST) for path in files if path.name != CONFLIST]
 
 
-def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
-    """Remove what `install` wrote, the conflist first; tells what was there. Raises Refused for a conflist that is another's."""
-    conflist = conf_dir / CONFLIST
+def refuse_foreign(bin_dir: Path, conf_dir: Path) -> None:
+    """Raise Refused for a program or a configuration of our names that is somebody else's."""
+    conflist, program = conf_dir / CONFLIST, bin_dir / BINARY
     if conflist.exists() and BINARY not in _types(conflist):
         raise Refused(f"{conflist} is of another plugin ({', '.join(_types(conflist)) or 'unreadable'}); it is left alone")
+    if program.exists() and not _is_ours(program):
+        raise Refused(f"{program} is another program (it has no {SIGN!r}); it is left alone: move it away, or use another folder")
+
+
+def uninstall(bin_dir: Path, conf_dir: Path) -> list[Path]:
+    """Remove what `install` wrote, the conflist first; tells what was there. Raises Refused for a conflist that is another's."""
+    refuse_foreign(bin_dir, conf_dir)
+    conflist = conf_dir / CONFLIST
     removed = [path for path in (conflist, bin_dir / BINARY, bin_dir / f"{BINARY}.socket") if path.exists()]
     for path in removed:
         path.unlink(missing_ok=True)
@@ -137,6 +148,14 @@ def _program(shim: Shim) -> tuple[Shim, str, bytes]:
                 raise
             why = str(err)
     return Shim.PYTHON, why, (Path(__file__).parent / "shim.py").read_bytes()
+
+
+def _is_ours(program: Path) -> bool:
+    """Both shims name our socket."""
+    try:
+        return SIGN in program.read_bytes()
+    except OSError:
+        return False
 
 
 def _document(path: Path) -> Mapping[str, Any]:
@@ -162,7 +181,11 @@ def _write(target: Path, content: bytes, mode: int) -> bool:
     if target.is_file() and target.read_bytes() == content and target.stat().st_mode & 0o777 == mode:
         return False
     part = target.with_name(f".{target.name}.{os.getpid()}.part")  # a leading dot: runtimes load *.conflist only
-    part.write_bytes(content)
-    part.chmod(mode)
-    part.rename(target)
+    try:
+        part.write_bytes(content)
+        part.chmod(mode)
+        part.rename(target)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     return True

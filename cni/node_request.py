@@ -51,7 +51,7 @@ def stale(known: frozenset[AttachmentId], request: NodeRequest) -> list[Attachme
 def _valid(raw: Mapping[str, object]) -> frozenset[tuple[str, str]] | None:
     if VALID not in raw:
         return None
-    listed = raw[VALID] or []  # null is a list of nothing, as libcni writes it
+    listed = [] if raw[VALID] is None else raw[VALID]  # null is a list of nothing, as libcni writes it
     if not isinstance(listed, list):
         raise CniError(INVALID_CONFIG, f"{VALID} must be an array of objects with containerID and ifname")
     return frozenset(_pair(entry) for entry in listed)

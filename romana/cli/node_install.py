@@ -1,7 +1,9 @@
 """`romana node install` and `uninstall`: the CNI plugin on this machine."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +11,11 @@ import typer
 
 from cni import install as cni
 from cni.install import BANDWIDTH, CONFLIST, PORT_MAPPING, Chained, Found, Shim
+from cni.netconf import NAME_RULE, is_name
 from romana.cli.context import Exit, config, run
 from romana.cli.output import Output, OutputOption, print_json, say
 from romana.config import MTU_MAX, MTU_MIN
-from romana.errors import Unavailable, UsageError
+from romana.errors import Refused, Unavailable, UsageError
 
 __all__ = ["install", "uninstall"]
 
@@ -40,15 +43,20 @@ def install(
     Exit 0: runtimes will use it. Exit 1: it is installed, but another configuration comes before it. Exit 3: the agent does not
     answer, and no configuration was written.
     """
-    if 0 < mtu < MTU_MIN:
+    if mtu and mtu < MTU_MIN:
         raise UsageError(f"--mtu {mtu} is too small: it takes 0 or at least {MTU_MIN}")
+    if not is_name(name):
+        raise UsageError(f"--name {name!r} cannot name a network; {NAME_RULE}")
+    cni.refuse_foreign(cni_bin_dir, cni_conf_dir)
     made = [str(folder) for folder in (cni_bin_dir, cni_conf_dir) if not folder.exists()]
     chained = _chained(cni_bin_dir, port_mapping, bandwidth)
     socket = config().agent.socket
-    kind, why, changed = cni.install_binary(cni_bin_dir, socket, shim)
+    with _told():
+        kind, why, changed = cni.install_binary(cni_bin_dir, socket, shim)
     _announce(made, kind, why, cni_bin_dir)
     run(_agent_answers(socket, wait))
-    conflist, conf_changed = cni.install_conflist(cni_conf_dir, name, options={"mtu": mtu} if mtu else {}, chained=chained)
+    with _told():
+        conflist, conf_changed = cni.install_conflist(cni_conf_dir, name, options={"mtu": mtu} if mtu else {}, chained=chained)
     found = cni.others(cni_conf_dir)
     answer: dict[str, Any] = {
         "binary": str(cni_bin_dir / cni.BINARY),
@@ -73,11 +81,21 @@ def uninstall(cni_bin_dir: BinOption = BIN_DIR, cni_conf_dir: ConfOption = CONF_
 
     Pods that run keep their network; their DELs fail until the plugin is back.
     """
-    removed = [str(path) for path in cni.uninstall(cni_bin_dir, cni_conf_dir)]
+    with _told():
+        removed = [str(path) for path in cni.uninstall(cni_bin_dir, cni_conf_dir)]
     if output is Output.JSON:
         print_json({"removed": removed, "others": [str(each.path) for each in cni.others(cni_conf_dir)]})
     else:
         typer.echo(f"removed: {', '.join(removed)}" if removed else "nothing of ours was there")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """A file that cannot be written is told in a line, with its name."""
+    try:
+        yield
+    except OSError as err:
+        raise Refused(f"{err.filename2 or err.filename}: {err.strerror}; make room for it, or use another folder") from err
 
 
 def _chained(bin_dir: Path, port_mapping: bool | None, bandwidth: bool | None) -> list[Chained]:

@@ -175,3 +175,31 @@ def test_compiled_shim_is_what_the_compiler_makes_and_auto_falls_back_with_the_r
     kind, why, changed = install_binary(tmp_path / "bin", "/run/a.sock", Shim.C)
     assert (kind, why, changed) == (Shim.C, "", True)
     assert (tmp_path / "bin" / "romana").read_bytes()[:4] == b"\x7fELF"
+
+
+def test_what_is_foreign_under_our_names_is_refused_and_left(machine: Machine) -> None:
+    (machine.bin / "romana").write_text("#!/bin/sh\n")
+    assert "another program" in machine.romana("install", "--shim", "python", code=4).stderr
+    (machine.bin / "romana").unlink()
+    machine.conflist.write_text('{"name": "x", "plugins": [{"type": "bridge"}]}')
+    assert "bridge" in machine.romana("install", "--shim", "python", code=4).stderr
+    assert "bridge" in machine.conflist.read_text()
+    assert not (machine.bin / "romana").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--mtu", "-5"], ["--name", ""], ["--name", "../x"], ["--name", "x" * 300]])
+def test_what_the_agent_would_refuse_is_not_written(machine: Machine, arguments: list[str]) -> None:
+    machine.romana("install", "--shim", "python", *arguments, code=2)
+    assert not machine.conflist.exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_line_and_leaves_nothing_half(machine: Machine) -> None:
+    machine.conflist.mkdir()
+    done = machine.romana("install", "--shim", "python", code=4)
+    assert "Traceback" not in done.stderr
+    assert not list(machine.conf.glob(".*"))
+    machine.conflist.rmdir()
+    machine.bin.joinpath("romana").unlink(missing_ok=True)
+    machine.bin.joinpath("romana").mkdir()
+    done = machine.romana("install", "--shim", "python", code=4)
+    assert "Traceback" not in done.stderr
