@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 from sys import intern
 
 from ipam.codec import parse, timestamp, unreadable
+from ipam.holdings import Holding
 from ipam.records import AddressRecord, Assigned, AttachmentId, AttachmentRecord, PodId
 from romana import keys
 from romana.errors import InvalidInput, Refused
@@ -18,6 +19,7 @@ __all__ = [
     "pod_message",
     "read_address",
     "read_attachment",
+    "read_journal",
     "write_address",
     "write_attachment",
     "write_endpoint",
@@ -111,6 +113,14 @@ def write_journal(record: AddressRecord) -> bytes:
     return message.SerializeToString()
 
 
+def read_journal(item: KeyValue) -> tuple[Holding, str]:
+    """An entry of the journal, and the address that it is of."""
+    message = parse(store_pb2.JournalRecord, item)
+    attachment = attachment_id(message.attachment) if message.HasField("attachment") else None
+    span = (message.since.ToMilliseconds(), message.until.ToMilliseconds())
+    return Holding(message.network, attachment, _pod(message), *span), message.ip
+
+
 def assigned_message(address: Assigned) -> store_pb2.AssignedAddress:
     """An assigned address as the API shows it."""
     return store_pb2.AssignedAddress(network=address.network, ip=str(address.ip), block=str(address.block))
@@ -132,5 +142,5 @@ def pod_message(pod: PodId) -> store_pb2.PodRef:
     return store_pb2.PodRef(namespace=pod.namespace, name=pod.name, uid=pod.uid)
 
 
-def _pod(message: store_pb2.Address | store_pb2.Attachment) -> PodId | None:
+def _pod(message: store_pb2.Address | store_pb2.Attachment | store_pb2.JournalRecord) -> PodId | None:
     return PodId(message.pod.namespace, message.pod.name, message.pod.uid) if message.HasField("pod") else None

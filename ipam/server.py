@@ -10,6 +10,7 @@ from functools import partial
 from ipam.allocation import Allocations
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.journal import Journal
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
@@ -83,7 +84,7 @@ class Ipamd:
         self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, clock)
+        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, Journal(store, _now_ms), clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ipam.claims import Claims
+from ipam.journal import Journal
 from ipam.node_life import NodeLife
 from ipam.state import State
 from ipam.topologies import Topologies
@@ -18,17 +19,28 @@ __all__ = ["Upkeep"]
 log = logging.getLogger(__name__)
 
 ORPHANS_S = 5.0  # how often blocks are looked for whose node is gone
+JOURNAL_S = 60.0  # how often the journal is looked at
 AT_ONCE = 64  # claims under way at a time
 
 
 class Upkeep:
     """See the module's docstring."""
 
-    def __init__(self, state: State, topologies: Topologies, claims: Claims, life: NodeLife, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        state: State,
+        topologies: Topologies,
+        claims: Claims,
+        life: NodeLife,
+        journal: Journal,
+        clock: Callable[[], float],
+    ) -> None:
         """`clock` is monotonic, in seconds."""
         self._life = life
         self._clock = clock
         self._orphans_from_s = 0.0
+        self._journal = journal
+        self._journal_from_s = 0.0
         self._state = state
         self._topologies = topologies
         self._claims = claims
@@ -47,8 +59,18 @@ class Upkeep:
             self._state.settle(name, looked_at)
         claimed = len(self._state.blocks.rows) - before
         given = await self._orphans()
-        told = {"nodes_placed": placed, "blocks_claimed": claimed, "blocks_given_back": given}
-        return told if placed or claimed or given else None
+        pruned = await self._pruned()
+        told = {"nodes_placed": placed, "blocks_claimed": claimed, "blocks_given_back": given, "journal_pruned": pruned}
+        return told if any(told.values()) else None
+
+    async def _pruned(self) -> int:
+        """Let go of what the journal keeps no longer; now and then, and with the next sync while there is more."""
+        now_s = self._clock()
+        if now_s < self._journal_from_s:
+            return 0
+        gone, more = await self._journal.prune()
+        self._journal_from_s = now_s if more else now_s + JOURNAL_S
+        return gone
 
     async def _orphans(self) -> int:
         """Give back what nodes that are gone have left; now and then, as it waits for addresses to cool."""

@@ -47,6 +47,7 @@ __all__ = [
     "endpoint",
     "join",
     "journal",
+    "journal_time",
     "namespace",
     "node",
     "parse_address",
@@ -181,6 +182,12 @@ def receipt(node_name: str, daemon: str) -> str:
 def journal(utc_ms: int, record_id: str) -> str:
     """Key of a journal record; 15 digits keep keys in the order of time until the year 33658."""
     return join(JOURNAL, f"{utc_ms:015d}", record_id)
+
+
+def journal_time(key: str) -> int | None:
+    """The UTC ms in the key of a journal record; None when it is no such key."""
+    digits = key.removeprefix(JOURNAL).partition("/")[0]
+    return int(digits) if key.startswith(JOURNAL) and digits.isdecimal() else None
 
 
 def restored_node(name: str) -> str:

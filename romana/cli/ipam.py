@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
+from romana.cli.ipam_at import who_at
 from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json
 from romana.cli.recovery import recovery
 from romana.errors import UsageError
@@ -30,8 +31,15 @@ app.command()(recovery)
 
 
 @app.command()
-def who(ip: Annotated[str, typer.Argument(metavar="IP")], output: OutputOption = Output.TABLE) -> None:
-    """All there is to know of one address. Exit 1: it is in no network of the topology."""
+def who(
+    ip: Annotated[str, typer.Argument(metavar="IP")],
+    at: Annotated[str, typer.Option("--at", metavar="TIME", help="Who held it then: 2026-11-20T14:05, UTC if no zone.")] = "",
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """All there is to know of one address. Exit 1: it is in no network; with --at: nobody is known to have held it then."""
+    if at:
+        who_at(ip_address(_address(ip)), at, output)
+        return
     answer = run(_lookup(_address(ip)))
     if output is Output.JSON:
         print_json({"ip": ip, **as_dict(answer)})

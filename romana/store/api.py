@@ -207,6 +207,9 @@ class Store(Protocol):
     async def list(self, prefix: str, page_size: int = 500) -> Listing:
         """All keys below the prefix at one revision, read in pages; started again when that revision is compacted meanwhile."""
 
+    async def count(self, prefix: str) -> int:
+        """How many keys there are below the prefix; no value is sent."""
+
     async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
         """Run `success` if every compare holds, else `failure`, atomically. At most 128 operations a branch, no key put twice.
 

@@ -75,6 +75,12 @@ class EtcdStore:
                 return Listing(revision, tuple(items))
             start = self._space.after(response.kvs[-1].key)
 
+    async def count(self, prefix: str) -> int:
+        """How many keys there are below the prefix; no value is sent."""
+        start, end = self._space.encode(prefix), self._space.end(prefix, prefix=True)
+        request = rpc_pb2.RangeRequest(key=start, range_end=end, count_only=True)
+        return (await self._range(f"count {prefix!r}", request)).count
+
     async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
         """Run `success` if every compare holds, else `failure`, atomically.
 

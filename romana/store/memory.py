@@ -63,6 +63,11 @@ class MemoryStore:
         await self._reach(f"list {prefix!r} by {page_size}")
         return Listing(self._state.revision, self._state.below(prefix))
 
+    async def count(self, prefix: str) -> int:
+        """How many keys there are below the prefix; no value is sent."""
+        await self._reach(f"count {prefix!r}")
+        return len(self._state.below(prefix))
+
     async def txn(self, compares: Sequence[Compare], success: Sequence[Op], failure: Sequence[Op] = ()) -> TxnResult:
         """Run `success` if every compare holds, else `failure`, atomically."""
         limits.check_txn(compares, success, failure)

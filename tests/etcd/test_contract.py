@@ -68,6 +68,14 @@ async def test_pages_add_up_to_the_whole(store: Store, page_size: int) -> None:
     assert [item.key for item in (await store.list("k/", page_size)).items] == keys
 
 
+async def test_count_is_of_the_keys_below_the_prefix_and_of_no_other(store: Store) -> None:
+    assert await store.count("k/") == 0
+    await put(store, *(f"k/{number}" for number in range(21)), "k", "k0", "j/1", "l")
+    await store.txn([], [Delete("k/3")])
+    assert await store.count("k/") == 20
+    assert await store.count("") == 24
+
+
 async def test_transaction_runs_the_failure_branch_and_tells_what_it_found(store: Store) -> None:
     await put(store, "a", value=b"1")
     result = await store.txn([Compare.absent("a")], [Put("a", b"2")], [Get("a"), Get("z"), Get("", prefix=True)])

@@ -46,6 +46,9 @@ class LosingStore:
     async def list(self, prefix: str, page_size: int = 500) -> Listing:
         return await self._store.list(prefix, page_size)
 
+    async def count(self, prefix: str) -> int:
+        return await self._store.count(prefix)
+
     def watch(self, prefix: str, revision: int) -> AsyncGenerator[Batch, None]:
         return self._store.watch(prefix, revision)
 
