@@ -127,9 +127,10 @@ class Reassertion:
         }
 
     async def _release_gone(self, told: set[AttachmentId]) -> None:
-        lives = await self._parts.blocking(self._lives)
-        for attachment in told - lives.keys():
-            await self._parts.blocking(self._parts.pending.add, attachment)
+        for attachment in told - (await self._parts.blocking(self._lives)).keys():
+            async with self._parts.locks.hold(attachment):  # an ADD of it that came since keeps its address
+                if attachment not in await self._parts.blocking(self._lives):
+                    await self._parts.blocking(self._parts.pending.add, attachment)
 
     def _message(self, attachment: AttachmentId, grant: Grant) -> Attachment:
         key = AttachmentKey(

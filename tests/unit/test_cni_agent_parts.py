@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,17 @@ def test_alias_fits_and_differs_for_the_longest_keys() -> None:
     first, second = (alias(AttachmentId("n" * 255, "c" * 254 + end, "e" * 15)) for end in "ab")
     assert first != second
     assert len(first) <= ALIAS_MAX
+
+
+def test_release_that_is_remembered_and_forgotten_at_once_is_the_same_on_disk_and_in_memory(tmp_path: Path) -> None:
+    """Else a file that nobody knows of is replayed by the agent's next process, when the attachment may live again."""
+    pending = PendingReleases(tmp_path)
+    key = AttachmentId("romana", "c1", "eth0")
+    for _ in range(60):
+        adding = threading.Thread(target=pending.add, args=(key,))
+        adding.start()
+        while not pending.has(key):
+            pass
+        pending.remove(key)
+        adding.join()
+        assert pending.has(key) == (key in PendingReleases(tmp_path).all())
