@@ -21,6 +21,8 @@ OPTIONS = (
     ("grpc.keepalive_time_ms", 6000),
     ("grpc.keepalive_timeout_ms", 2000),
     ("grpc.http2.ping_timeout_ms", 2000),
+    # Without a call or a stream there is nobody to tell, and etcd answers such pings with GOAWAY too_many_pings (its enforcement
+    # policy permits none without a stream, embed/etcd.go).
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.http2.max_pings_without_data", 0),
     # The "min" one is in effect the timeout of connecting.
