@@ -1,4 +1,4 @@
-"""The nodes as the admin last made them. No I/O."""
+"""The nodes as the admin last made them. Pure."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
