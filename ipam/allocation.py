@@ -118,7 +118,7 @@ class Allocations:
         seen = self._state.reservations.revision  # before the pick: of a pair, one is picked while the other's block is claimed
         picked = await self._picker.reserve(node.value.name, _demand(wanted, pod[1] if pod else None))
         try:
-            granted = await self._write(wanted, picked, endpoint_key, pod[0] if pod else None, seen)
+            granted = await self._write(wanted, node.value, picked, endpoint_key, pod[0] if pod else None, seen)
             return replace(granted, history=history) if granted else None
         finally:
             self._picker.settle(picked)
@@ -143,13 +143,14 @@ class Allocations:
         return row
 
     async def _write(
-        self, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, seen: int
+        self, wanted: Wanted, asking: NodeRecord, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, seen: int
     ) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
         node = self._state.node(wanted.attachment.node)
         addresses = tuple(each.address for each in picked)
         blocks = [self._state.blocks.rows.get(block_key(address.network, address.block)) for address in addresses]
-        if node is None or None in blocks:
+        # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
+        if node is None or node.value.draining or node.value.uid != asking.uid or None in blocks:
             return None
         record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
         rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
