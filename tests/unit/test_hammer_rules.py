@@ -202,6 +202,11 @@ def test_an_address_may_be_answered_again_once_its_release_has_begun_or_its_node
     ledger.node_goes("n1")
     assert _told(ledger, "c", "10.0.0.1") == []
     assert _told(ledger, "b", "10.0.0.1") == []  # an answer from before: whether it lives is not known
+    assert _told(ledger, "d", "10.0.0.1") == []  # it may go with the node yet
+    assert ledger.living == {}
+    ledger.node_went("n1")
+    assert _told(ledger, "e", "10.0.0.1") == []
+    assert ledger.living == {"e": ("10.0.0.1",)}
 
 
 def test_a_repeat_that_is_answered_otherwise_is_found() -> None:

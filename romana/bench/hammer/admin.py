@@ -72,6 +72,7 @@ class Admin:
         self._ledger.node_goes(node.spec.name)
         request = node_pb2.RemoveNodeRequest(name=node.spec.name, force=True, uid=node.uid)
         await self._until_answered(act.ipamd, partial(self._removed, request=request))
+        self._ledger.node_went(node.spec.name)
         self._renew(node)
         await self._come_back(act.ipamd, node)
 
@@ -103,13 +104,17 @@ class Admin:
 
     async def _come_back(self, at: int, node: Incarnation) -> None:
         """Add it. An earlier AddNode whose answer was lost may have come between, with a uid of then: that one goes again."""
-        again = node_pb2.RemoveNodeRequest(name=node.spec.name, force=True)
+        name = node.spec.name
         while True:
             try:
                 await self._add(at, node)
             except Refused:
                 self.counts["an AddNode came late"] += 1
+                self._ledger.node_goes(name)
+                uid = (await self._until_answered(at, partial(self._asked, name=name))).node.uid
+                again = node_pb2.RemoveNodeRequest(name=name, force=True, uid=uid)
                 await self._until_answered(at, partial(self._removed, request=again))
+                self._ledger.node_went(name)
             else:
                 return
 
@@ -146,6 +151,9 @@ class Admin:
 
     async def _removed(self, at: int, request: node_pb2.RemoveNodeRequest) -> node_pb2.RemoveNodeResponse:
         return await self._calls.topology(at, lambda stub: stub.RemoveNode(request, timeout=TIMEOUT_S))
+
+    async def _asked(self, at: int, name: str) -> node_pb2.GetNodeResponse:
+        return await self._calls.topology(at, lambda stub: stub.GetNode(node_pb2.GetNodeRequest(name=name), timeout=TIMEOUT_S))
 
     async def _drained(self, at: int, request: node_pb2.DrainNodeRequest) -> node_pb2.DrainNodeResponse:
         return await self._calls.topology(at, lambda stub: stub.DrainNode(request, timeout=TIMEOUT_S))

@@ -16,7 +16,7 @@ class Kind(Enum):
     COMPACT = "compaction"
 
 
-PAUSE_S = (0.1, 2.5)
+PAUSE_S = (0.1, 4.0)
 DOWN_S = (0.0, 3.0)
 """Until a killed one is started again."""
 FROZEN_S = (0.2, 9.0)  # 9 s is longer than any client waits for a frozen peer (7 s), so both sides of that are met

@@ -18,7 +18,7 @@ from romana.v1 import ipam_pb2
 
 __all__ = ["Client"]
 
-LIVING_MAX = 40
+LIVING_MAX = 100
 AGAIN_MAX = 8
 PAUSE_S = 0.05  # after a call that found nobody, so that a dead ipamd is not asked ten thousand times a second
 

@@ -28,12 +28,12 @@ class Kind(Enum):
 
 
 WEIGHTS = {
-    Kind.ALLOCATE: 20, Kind.ALLOCATE_BATCH: 6, Kind.FIXED: 4, Kind.TWICE: 4, Kind.AGAIN: 4, Kind.THROWN_AWAY: 4, Kind.REPEAT: 12,
-    Kind.RELEASE: 20, Kind.RELEASE_BATCH: 5, Kind.RELEASE_THROWN_AWAY: 3, Kind.RELEASE_AGAIN: 3, Kind.OLD_UID: 3, Kind.BAD: 3,
+    Kind.ALLOCATE: 20, Kind.ALLOCATE_BATCH: 9, Kind.FIXED: 4, Kind.TWICE: 4, Kind.AGAIN: 4, Kind.THROWN_AWAY: 4, Kind.REPEAT: 12,
+    Kind.RELEASE: 20, Kind.RELEASE_BATCH: 8, Kind.RELEASE_THROWN_AWAY: 3, Kind.RELEASE_AGAIN: 3, Kind.OLD_UID: 3, Kind.BAD: 3,
 }  # fmt: skip
 RELEASING = (Kind.RELEASE, Kind.RELEASE_BATCH, Kind.RELEASE_THROWN_AWAY)
 TIMEOUTS_S = (1.0, 5.0, 15.0)
-BATCH_MAX = 32
+BATCH_MAX = 64
 FENCED = 0.7
 """Share of requests that name the node's uid; the others are served for whoever has the name."""
 

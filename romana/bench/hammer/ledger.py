@@ -41,6 +41,7 @@ class Ledger:
         """By node, uids of incarnations that are surely no more."""
         self._holder: dict[str, str] = {}
         self._epochs: dict[str, int] = {}
+        self._going: set[str] = set()
 
     def begin(self, key: str, node: str) -> Entry:
         """An allocation is about to be asked for; repeats go on with the entry that is there."""
@@ -66,7 +67,8 @@ class Ledger:
 
     def is_current(self, entry: Entry) -> bool:
         """Whether its node is the one that it was asked for on."""
-        return entry.epoch == self._epochs.get(entry.node, 0) and self.entries.get(entry.key) is entry
+        stays = entry.node not in self._going and entry.epoch == self._epochs.get(entry.node, 0)
+        return stays and self.entries.get(entry.key) is entry
 
     def doubtful(self, entry: Entry) -> None:
         """A release of it has had no clear answer: it may come late, so the attachment must not be asked for again."""
@@ -91,12 +93,18 @@ class Ledger:
             self.haunted.add(entry.key)
 
     def node_goes(self, node: str) -> None:
-        """The node is about to be removed with whatever lives on it."""
+        """The node is about to be removed with whatever lives on it: until `node_went`, nothing is known of what is answered."""
+        self._going.add(node)
         self._epochs[node] = self._epochs.get(node, 0) + 1
         for entry in self.entries.values():
             if entry.node == node:
                 self.begin_release(entry)
                 self.doubtful(entry)
+
+    def node_went(self, node: str) -> None:
+        """Its removal was answered: what is asked for from now on stays."""
+        self._going.discard(node)
+        self._epochs[node] = self._epochs.get(node, 0) + 1
 
     @property
     def living(self) -> dict[str, tuple[str, ...]]:
