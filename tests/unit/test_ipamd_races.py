@@ -296,3 +296,44 @@ async def test_a_node_that_becomes_another_while_a_block_is_claimed_gets_no_addr
             await run.allocate("n1", "c1", ("default", "web", ""), "old")
         assert (await store.list(keys.ADDRESSES)).items == ()
         assert await faults(store) == []
+
+
+def keeping_back(*reserved: str) -> dict[str, Any]:
+    """A topology that keeps these addresses from being given out."""
+    document = flat()
+    document["networks"][0]["reserved"] = list(reserved)
+    return document
+
+
+async def test_an_address_decided_before_a_topology_keeps_it_back_is_not_written_after() -> None:
+    """I10: an address that the document reserves is nobody's."""
+    store = MemoryStore()
+    late = Interrupted(store, keys.ADDRESSES)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat())
+        await other.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows and not run.ipamd.state.uneven)
+
+        async def keep_back() -> None:
+            await other.apply(keeping_back("10.40.0.0/30"))
+
+        late.before = keep_back
+        assert await run.ip("n1", "c1") == "10.40.0.4"
+        assert await faults(store) == []
+
+
+async def test_a_topology_that_keeps_back_an_address_taken_meanwhile_is_refused() -> None:
+    store = MemoryStore()
+    late = Interrupted(store, keys.TOPOLOGY)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat())
+        await other.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows)
+
+        async def take() -> None:
+            await other.ip("n1", "c1")
+
+        late.before = take
+        with pytest.raises(Refused, match=r"would reserve addresses that are held: 1, the lowest 10\.40\.0\.0"):
+            await run.apply(keeping_back("10.40.0.0/30"))
+        assert (await other.show()).generation == 1
