@@ -124,8 +124,8 @@ def apply(
 ) -> Txn:
     """Put a topology in force, place these nodes anew, and give blocks back.
 
-    `reserving`: networks of which it keeps back more addresses than the one before. `seen`: up to where all nodes, all blocks, and
-    all addresses were known.
+    `reserving`: networks of which it keeps back more addresses than the one before. `seen`: up to where all nodes, blocks and
+    addresses were known.
     """
     compares = [_at(keys.TOPOLOGY, old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
     quiet = sorted({*back.networks, *reserving})
