@@ -7,7 +7,7 @@
 
 The checker knows etcd alone: it folds every revision into a picture and judges what that revision touches, and everything every
 ten seconds and at the end, when the picture must also be what a listing says. The ledger knows the answers alone: what was
-answered and not given back must be there. Numbers I1 to I14 are those of docs/operations.md, "The hammer".
+answered and not given back must be there. Numbers I1 to I14 are those of docs/hammer.md.
 
 What is drawn repeats with the seed; the machine's timing, and so which client comes first, does not.
 """

@@ -10,7 +10,7 @@ class Finding:
     """A contradiction, with its evidence."""
 
     invariant: str
-    """"I1" to "I14"; docs/operations.md, "The hammer"."""
+    """"I1" to "I14"; docs/hammer.md."""
     text: str
     keys: tuple[str, ...] = ()
     """Keys of the store that show it."""
