@@ -1,4 +1,4 @@
-"""When a group was last full, or nearly: only then may an address be given out that has not cooled. Pure.
+"""When a group was last full, or nearly: only then may an address be given out that has not cooled. No I/O.
 
 An ipamd decides on what it has heard, and counts blocks as taken that it, or another, is about to claim. So it may see a group as
 full a little before the last block is gone; and it sees it later than it was.

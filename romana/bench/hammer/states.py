@@ -1,4 +1,4 @@
-"""What must hold of every address, attachment, endpoint, block and reservation, at every revision. Pure.
+"""What must hold of every address, attachment, endpoint, block and reservation, at every revision. No I/O.
 
 Every transaction of ipamd keeps all of this at once, so it is judged at the end of each revision, for what that touched.
 """

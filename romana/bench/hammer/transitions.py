@@ -1,4 +1,4 @@
-"""What no revision may do to what was there before it; what a listing alone can never show. Pure."""
+"""What no revision may do to what was there before it; what a listing alone can never show. No I/O."""
 
 from collections.abc import Iterator
 
