@@ -8,6 +8,7 @@ from ipaddress import ip_network
 import pytest
 
 from ipam import codec, codec_address
+from ipam.invariants import faults
 from ipam.records import PodId, ReservationRecord
 from romana import keys
 from romana.bench.hammer.finding import Finding
@@ -102,6 +103,27 @@ async def test_what_breaks_an_invariant_is_found_by_its_number(what: str) -> Non
     found = next(finding for finding in it.findings if finding.invariant == invariant)
     assert found.revision == revision
     assert found.keys
+
+
+ONLY_ON_THE_WAY = {
+    "an empty block changes hands with nothing between",
+    "two nodes have one uid",
+    "a block is claimed for a node that is not there",
+    "an address is released without the journal",
+    "the journal has a release that was none",
+    "the topology in force counts wrong",
+    "a recovery begins",
+}
+
+
+@pytest.mark.parametrize("what", sorted(BROKEN.keys() - ONLY_ON_THE_WAY))
+async def test_what_a_listing_can_show_is_found_by_ipam_invariants_too(what: str) -> None:
+    _, ops = BROKEN[what]
+    async with followed(MemoryStore()) as it:
+        await it.write(*give(ONE))
+        assert await faults(it.store) == []
+        await it.write(*ops())
+        assert await faults(it.store) != []
 
 
 async def test_an_allocation_on_a_draining_node_is_found() -> None:
