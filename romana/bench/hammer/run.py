@@ -48,6 +48,10 @@ class Settings:
     members: int = 3
     ipamds: int = 3
     clients: int = 24
+    batch: int = 64
+    """Requests in the largest batch."""
+    pause_max_s: float = 4.0
+    """Between two blows."""
 
 
 @dataclass
@@ -96,7 +100,7 @@ class Hammer:
         """`theirs` is the checker's store; `ours` writes Pod objects and compacts."""
         await _write_pods(ours)
         parts = self._parts(made, theirs)
-        self._faults = faults = Faults(made, ours, parts.checker, self._random("blows"), self._found)
+        self._faults = faults = Faults(made, ours, parts.checker, self._random("blows"), self._settings.pause_max_s, self._found)
         checking = asyncio.create_task(parts.checker.run(), name="checker")
         try:
             await await_serving(parts.calls)
@@ -111,12 +115,13 @@ class Hammer:
             await parts.calls.close()
 
     def _parts(self, made: Rig, theirs: EtcdStore) -> Parts:
+        wanted = self._settings
         calls, there, ledger = Calls(made.targets), Nodes(nodes(NODES)), Ledger()
         checker = Checker(theirs, self._found)
         admin = Admin(self._random("admin"), calls, there, ledger, self._found)
         clients = tuple(
-            Client(number, self._random(f"client {number}"), calls, there, ledger, checker, self._found)
-            for number in range(self._settings.clients)
+            Client(number, self._random(f"client {number}"), calls, there, ledger, checker, self._found, wanted.batch)
+            for number in range(wanted.clients)
         )
         return Parts(made, theirs, calls, there, ledger, checker, admin, clients, self._found)
 
