@@ -1,6 +1,7 @@
 """The whole run: etcd and ipamd, clients and admin, blows and checks, and what was found."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -80,6 +81,7 @@ class Hammer:
         self._outcome = Outcome(settings, machine.now(), dict(machine.describe()))
         self._seen: set[tuple[str, str]] = set()
         self._faults: Faults | None = None
+        self._told = False
 
     async def run(self) -> Outcome:
         """Everything, to the end; raises what the rig raises when it cannot be started."""
@@ -131,11 +133,13 @@ class Hammer:
         hurting = asyncio.create_task(faults.run(), name="blows")
         runs = [parts.admin.run(stop), *(client.run(stop) for client in parts.clients)]
         working = [asyncio.create_task(run, name="work") for run in runs]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._tell)
         try:
             while not self._enough(parts.calls, began):
                 await _any_error([hurting, checking, *working], PROGRESS_S)
                 self._say(self._progress(parts, faults))
         finally:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
             stop.set()
             hurting.cancel()
             await asyncio.gather(hurting, return_exceptions=True)
@@ -162,9 +166,15 @@ class Hammer:
             settling.cancel()
 
     def _enough(self, calls: Calls, began: float) -> bool:
+        if self._told:
+            return True
         operations, seconds = self._settings.operations, self._settings.seconds
         done = operations is not None and calls.operations >= operations
         return done or (seconds is not None and time.monotonic() - began >= seconds)
+
+    def _tell(self) -> None:
+        """SIGINT ends the run in good order; what follows is judged as ever."""
+        self._told = True
 
     def _progress(self, parts: Parts, faults: Faults) -> str:
         done, living = parts.calls.operations, len(parts.ledger.living)
