@@ -34,6 +34,7 @@ PROGRESS_S = 2.0
 STORE_TIMEOUT_S = 5.0
 READY_S = 120.0
 ENDS_S = 300.0  # for what was begun to come to its end when nobody is hurt any more
+SETTLE_S = 900.0
 FINDINGS_MAX = 200
 
 Say = Callable[[str], None]
@@ -156,14 +157,18 @@ class Hammer:
         self._say("nobody is hurt any more; everything must agree")
         settling = asyncio.create_task(settle(parts), name="settling")
         try:
-            await asyncio.wait([settling, checking], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([settling, checking], timeout=SETTLE_S, return_when=asyncio.FIRST_COMPLETED)
             if checking.done():
                 checking.result()
-            await settling
+            if settling.done():
+                settling.result()
+            else:
+                self._found(Finding("I13", f"with nobody hurt not everything was released and agreed within {SETTLE_S:g} s"))
         except RomanaError as err:
             self._found(Finding("I13", f"with nobody hurt it did not come to its end: {err}"))
         finally:
             settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
 
     def _enough(self, calls: Calls, began: float) -> bool:
         if self._told:
