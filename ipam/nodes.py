@@ -53,10 +53,17 @@ class Nodes:
         self._state.require_whole()
         wanted = NodeRecord(name, uid, tuple(addresses), tuple(sorted(labels.items())))
         async with self._lock:
-            lost = False
+            lost = looked = False
             for _ in range(ATTEMPTS):
                 try:
                     added = await self._attempt(wanted)
+                except Refused:
+                    if looked:
+                        raise
+                    looked = True  # the watch may lag: nothing is refused for what is gone already
+                    for prefix in (keys.TOPOLOGY, keys.NODES):
+                        await self._state.reload(self._store, prefix)
+                    continue
                 except Ambiguous:
                     lost = True
                     await self._state.reload(self._store, keys.NODES)

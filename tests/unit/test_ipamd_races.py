@@ -1,6 +1,7 @@
 """Between a decision and its transaction something else happens: the transaction's compares notice, whatever the watch knew."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from ipaddress import ip_network
 from typing import Any
 
@@ -14,7 +15,7 @@ from ipam.topology.carving import Prefix
 from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused
-from romana.store.api import Compare, Delete, Op, Put, TxnResult
+from romana.store.api import Batch, Compare, Delete, Op, Put, TxnResult
 from romana.store.memory import MemoryStore
 from romana.v1 import store_pb2
 from tests.fakes.losing_store import LosingStore
@@ -362,3 +363,34 @@ async def test_an_address_of_a_pair_that_another_ipamd_takes_while_the_other_wai
         answer = await run.allocate("n1", "c2", ("default", "two", ""))
         assert answer.addresses[0].ip == "10.40.0.1"
         assert await faults(store) == []
+
+
+class Deaf(LosingStore):
+    """Hears no event of nodes/ while `hears` is not set."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store, lambda _: "")
+        self.hears = asyncio.Event()
+        self.hears.set()
+
+    async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Batch, None]:
+        """As the store, later."""
+        async for batch in super().watch(prefix, revision):
+            if prefix == keys.NODES:
+                await self.hears.wait()
+            yield batch
+
+
+async def test_a_node_is_not_refused_for_one_that_another_ipamd_has_removed() -> None:
+    """I9: what was heard is asked for again before it is a reason to refuse."""
+    store = MemoryStore()
+    lagging = Deaf(store)
+    async with running(lagging) as run, running(store) as other:
+        await run.apply(flat())
+        await run.add_node("n1", uid="old")
+        await until(lambda: other.ipamd.state.node("n1"))
+        lagging.hears.clear()
+        await other.remove("n1", force=True)
+        assert run.ipamd.state.node("n1") is not None
+        assert (await run.add_node("n1", uid="new")).node.uid == "new"
+        lagging.hears.set()
