@@ -14,7 +14,7 @@ from romana.bench.hammer.finding import Finding
 from romana.bench.hammer.ledger import Ledger
 from romana.bench.hammer.nodes import Incarnation, Nodes
 from romana.bench.hammer.world import Variant, document, reserved_cidr
-from romana.errors import Conflict, Refused, RomanaError, Unavailable
+from romana.errors import Conflict, NotFound, Refused, RomanaError, Unavailable
 from romana.rpc.status import reason_of
 from romana.v1 import ipam_pb2, node_pb2, topology_pb2
 
@@ -111,9 +111,10 @@ class Admin:
             except Refused:
                 self.counts["an AddNode came late"] += 1
                 self._ledger.node_goes(name)
-                uid = (await self._until_answered(at, partial(self._asked, name=name))).node.uid
-                again = node_pb2.RemoveNodeRequest(name=name, force=True, uid=uid)
-                await self._until_answered(at, partial(self._removed, request=again))
+                with contextlib.suppress(NotFound):
+                    uid = (await self._until_answered(at, partial(self._asked, name=name))).node.uid
+                    again = node_pb2.RemoveNodeRequest(name=name, force=True, uid=uid)
+                    await self._until_answered(at, partial(self._removed, request=again))
                 self._ledger.node_went(name)
             else:
                 return
