@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -132,10 +133,20 @@ async def running(
     whole: bool = True,
     patience_s: float = WAIT_S,
     restore_hold_s: float = 0.0,
+    check_interval_s: float = 0.0,
+    check_apart_s: float = 0.0,
 ) -> AsyncIterator[Running]:
     """An ipamd on this store; with `whole`, once it has read it."""
-    more = {"clock": clock} if clock else {}
-    ipamd = Ipamd(store, cooldown_s, lag_s=lambda: 0.0, restore_hold_s=restore_hold_s, recovery_s=0.05, **more)
+    ipamd = Ipamd(
+        store,
+        cooldown_s,
+        clock or time.monotonic,
+        lag_s=lambda: 0.0,
+        restore_hold_s=restore_hold_s,
+        recovery_s=0.05,
+        check_interval_s=check_interval_s,
+        check_apart_s=check_apart_s,
+    )
     stop = asyncio.Event()
     with tempfile.TemporaryDirectory(prefix="ipamd-") as folder:
         run = Running(ipamd, f"unix:{folder}/ipamd.sock", patience_s)
