@@ -16,10 +16,12 @@ from romana import keys
 from romana.rpc.client import Client
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, node_pb2, store_pb2, topology_pb2
+from romana.v1.check_pb2_grpc import CheckStub
 from romana.v1.ipam_pb2_grpc import IpamStub
 from romana.v1.topology_pb2_grpc import TopologyStub
 
 if TYPE_CHECKING:
+    from romana.v1.check_pb2_grpc import CheckAsyncStub
     from romana.v1.ipam_pb2_grpc import IpamAsyncStub
     from romana.v1.topology_pb2_grpc import TopologyAsyncStub
 
@@ -56,6 +58,12 @@ class Calls:
     async def topology(self, call: "Callable[[TopologyAsyncStub, float], Awaitable[Answer]]") -> Answer:
         async def on(channel: grpc.aio.Channel, left_s: float) -> Answer:
             return await call(TopologyStub(channel), left_s)
+
+        return await self.client.call(on, self._patience_s)
+
+    async def leaks(self, call: "Callable[[CheckAsyncStub, float], Awaitable[Answer]]") -> Answer:
+        async def on(channel: grpc.aio.Channel, left_s: float) -> Answer:
+            return await call(CheckStub(channel), left_s)
 
         return await self.client.call(on, self._patience_s)
 

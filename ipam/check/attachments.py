@@ -79,7 +79,10 @@ def _what_to_do(judged: Judged) -> tuple[Repair | None, str]:
 def _endpoint(snapshot: Snapshot, kept: Kept[AttachmentRecord | None], record: AttachmentRecord) -> Iterator[Finding]:
     own = own_endpoints(snapshot, record)
     wanted = tuple(str(assigned.ip) for assigned in record.addresses)
-    if [endpoint.value.addresses for endpoint in own] == [wanted]:
+    right = next((endpoint for endpoint in own if endpoint.value.addresses == wanted), None)
+    if right is not None:
+        stale = (endpoint for endpoint in own if endpoint.key != right.key)
+        yield from (_stale(kept, record, right, endpoint) for endpoint in stale)
         return
     facts = [_fact(kept, record), *(_endpoint_fact(endpoint) for endpoint in own)]
     if not own:
@@ -91,6 +94,17 @@ def _endpoint(snapshot: Snapshot, kept: Kept[AttachmentRecord | None], record: A
     action = "none: it has two; make the pod anew" if several else "write the endpoint that the attachment says"
     repair = None if several else Repair.WRITE_ENDPOINT
     yield _about(Kind.ATTACHMENT_NO_ENDPOINT, kept, record, facts, action, repair)
+
+
+def _stale(
+    kept: Kept[AttachmentRecord | None],
+    record: AttachmentRecord,
+    right: Kept[EndpointRecord],
+    endpoint: Kept[EndpointRecord],
+) -> Finding:
+    facts = (_fact(kept, record), _endpoint_fact(right), _endpoint_fact(endpoint))
+    ips, action = ", ".join(endpoint.value.addresses), "delete it: its attachment has another, that agrees with it"
+    return Finding(Kind.ENDPOINT_STALE, endpoint.key, record.id.node, ips, facts, action, Repair.DROP_ENDPOINT)
 
 
 def _address(

@@ -22,8 +22,9 @@ def block_findings(snapshot: Snapshot) -> Iterator[Finding]:
     masks = {(p.network, p.path): p.block_mask for p in (snapshot.topology.prefixes if snapshot.topology else ())}
     for kept in snapshot.blocks.values():
         block, node = kept.value, nodes.get(kept.value.node_uid)
-        if node is None:
-            yield _owner_gone(kept, held.inside(block.network, block.cidr))
+        if node is None:  # it comes back by itself, once nothing in it is held or cools
+            if inside := held.inside(block.network, block.cidr):
+                yield _owner_gone(kept, inside)
             continue
         place = node.value.placement(block.network)
         facts = (_block_fact(kept), Fact(node.key, node.revision, f"in group {place.cidr if place else 'none'}"))
@@ -58,11 +59,7 @@ def reservation_findings(snapshot: Snapshot) -> Iterator[Finding]:
 def _owner_gone(kept: Kept[BlockRecord], inside: Sequence[Kept[AddressRecord]]) -> Finding:
     block = kept.value
     facts = (_block_fact(kept), Fact(f"node uid {block.node_uid}", 0, "no node has it"), *_named(inside))
-    action = (
-        "none: addresses in it are held; what they belong to is told beside this"
-        if inside
-        else "none: ipamd gives it back by itself once its addresses have cooled"
-    )
+    action = "none: what holds addresses in it is told beside this; ipamd gives it back when these have cooled"
     return Finding(Kind.BLOCK_OWNER_GONE, kept.key, block.node, str(block.cidr), facts, action)
 
 

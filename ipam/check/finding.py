@@ -28,6 +28,7 @@ class Kind(StrEnum):
     ADDRESS_BLOCK_FOREIGN = "address-block-foreign"
     ADDRESS_UNREADABLE = "address-unreadable"
     ENDPOINT_NO_ATTACHMENT = "endpoint-no-attachment"
+    ENDPOINT_STALE = "endpoint-stale"
     ENDPOINT_UNREADABLE = "endpoint-unreadable"
     BLOCK_OWNER_GONE = "block-owner-gone"
     BLOCK_MISPLACED = "block-misplaced"

@@ -17,8 +17,7 @@ from ipam.check.finding import Finding
 from ipam.check.liveness import Presences
 from ipam.check.presences import HeardPresences
 from ipam.check.repairs import Outcome, Repairs
-from ipam.check.snapshot import Snapshot
-from ipam.check.suspects import Suspects
+from ipam.check.suspects import Suspect, Suspects
 from ipam.state import State
 from romana import keys
 from romana.errors import Ambiguous, Conflict, InvalidInput, Unavailable
@@ -28,6 +27,7 @@ __all__ = ["Reconciler", "follow"]
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 16  # repairs under way at a time
 ASK_S = 15.0  # longer than agent.recovery_poll_s by default: every agent that lives calls in it
 
 
@@ -63,10 +63,13 @@ class Reconciler:
             return 0
         suspects = await Suspects(self._store, self._state, self._presences.boot_id).find()
         nodes = {finding.node for finding in _decided(suspects, {}) if finding.node}
-        nodes |= {key.split("/")[1] for key, _ in suspects if key.startswith(keys.ATTACHMENTS)}
+        nodes |= {key.split("/")[1] for one in suspects for key in one.subjects if key.startswith(keys.ATTACHMENTS)}
         presences = await self._presences.ask(nodes, ASK_S)
         self._sightings, confirmed = self._sightings.seen(_decided(suspects, presences), self._clock(), self._apart_s)
-        outcomes = [await self._repair(finding, presences) for finding in confirmed]
+        outcomes: list[Outcome | None] = []
+        for start in range(0, len(confirmed), AT_ONCE):
+            part = confirmed[start : start + AT_ONCE]
+            outcomes += await asyncio.gather(*(self._repair(finding, presences) for finding in part))
         return outcomes.count(Outcome.REPAIRED)
 
     async def _repair(self, finding: Finding, presences: Presences) -> Outcome | None:
@@ -81,9 +84,14 @@ class Reconciler:
         return outcome
 
 
-def _decided(suspects: Sequence[tuple[str, Snapshot]], presences: Presences) -> list[Finding]:
-    """Of each suspect what is wrong with itself; what surrounds it is not all there."""
-    return [finding for key, snapshot in suspects for finding in leak_findings(snapshot, presences) if finding.subject == key]
+def _decided(suspects: Sequence[Suspect], presences: Presences) -> list[Finding]:
+    """Of each suspect what is wrong with itself; of what surrounds it not all is known."""
+    return [
+        finding
+        for suspect in suspects
+        for finding in leak_findings(suspect.snapshot, presences)
+        if finding.subject in suspect.subjects
+    ]
 
 
 async def follow(reconciler: Reconciler, interval_s: float, apart_s: float) -> None:

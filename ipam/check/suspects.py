@@ -10,19 +10,28 @@ each node and namespace; memory for a name of 15 letters for each attachment.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from ipam.check.reading import read_address, read_attachment, read_endpoint, snapshot_of
-from ipam.check.snapshot import Snapshot
+from ipam.check.snapshot import EndpointRecord, Snapshot
 from ipam.records import AddressRecord, AttachmentId, AttachmentRecord, PodId, address_key, block_key
 from ipam.state import State
 from romana import keys
 from romana.store.api import Get, KeyValue, Store
 
-__all__ = ["SUSPECTS_MAX", "Suspects"]
+__all__ = ["SUSPECTS_MAX", "Suspect", "Suspects"]
 
 SUSPECTS_MAX = 1000  # in one round; the rest in the next
 CHUNK = 1000  # rows that are looked at before others get their turn
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """Keys that may be wrong, and what is around them; of what else is in it not all is known."""
+
+    subjects: frozenset[str]
+    snapshot: Snapshot
 
 
 class Suspects:
@@ -37,8 +46,8 @@ class Suspects:
         """By key of an address, the attachments that say that they have it, where its record does not say so."""
         self._found: dict[str, None] = {}
 
-    async def find(self) -> list[tuple[str, Snapshot]]:
-        """Keys that may be wrong, each with what is around it; at most SUSPECTS_MAX. Raises Unavailable."""
+    async def find(self) -> list[Suspect]:
+        """At most SUSPECTS_MAX. Raises Unavailable."""
         names, namespaces = await self._names()
         for node in sorted(names):
             await self._attachments(node)
@@ -46,7 +55,7 @@ class Suspects:
         if without := self._interfaces - await self._endpoints(namespaces):
             await self._without_endpoint(without)
         found = list(islice(self._found, SUSPECTS_MAX))
-        return [(key, snapshot) for key in found if (snapshot := await self._around(key)) is not None]
+        return [suspect for key in found if (suspect := await self._around(key)) is not None]
 
     async def _names(self) -> tuple[set[str], set[str]]:
         """Nodes that are there or hold something, and namespaces that an address was given to."""
@@ -95,9 +104,9 @@ class Suspects:
         for namespace in sorted(namespaces):
             for item in (await self._store.list(f"{keys.ENDPOINTS}{namespace}/")).items:
                 endpoint = read_endpoint(item)
-                seen.add(endpoint.host_interface)
-                if endpoint.host_interface not in self._interfaces:
+                if endpoint.host_interface not in self._interfaces or endpoint.host_interface in seen:
                     self._found[item.key] = None
+                seen.add(endpoint.host_interface)
         return seen
 
     async def _without_endpoint(self, interfaces: set[str]) -> None:
@@ -105,23 +114,29 @@ class Suspects:
             if record.held and record.attachment is not None and record.attachment.host_interface in interfaces:
                 self._found[record.attachment.key] = None
 
-    async def _around(self, key: str) -> Snapshot | None:
+    async def _around(self, key: str) -> Suspect | None:
         """What there is around a suspect, at one revision; None when it is gone."""
         item = await self._store.get(key)
         if item is None:
             return None
         if key.startswith(keys.ENDPOINTS):
-            endpoint = read_endpoint(item)
-            if not endpoint.node or "/" in endpoint.node:
-                return None  # it cannot be read
-            items = (await self._store.list(f"{keys.ATTACHMENTS}{endpoint.node}/")).items  # first: see ipam.check.repairs.around
-            return await self._read([key, keys.node(endpoint.node)], items)
+            return await self._around_endpoint(key, read_endpoint(item))
         if key.startswith(keys.ADDRESSES):
             record = read_address(item)
             names = _around(record.attachment, record.pod) if record.attachment else []
-            return await self._read([key, *names, *self._claims.get(key, ())])
+            return Suspect(frozenset({key}), await self._read([key, *names, *self._claims.get(key, ())]))
         attachment = read_attachment(item)
-        return await self._read([key, *self._around_attachment(attachment)]) if attachment else None
+        return Suspect(frozenset({key}), await self._read([key, *self._around_attachment(attachment)])) if attachment else None
+
+    async def _around_endpoint(self, key: str, endpoint: EndpointRecord) -> Suspect | None:
+        """With the other endpoint of the same attachment, where there are two."""
+        if not endpoint.node or "/" in endpoint.node:
+            return None  # it cannot be read
+        items = (await self._store.list(f"{keys.ATTACHMENTS}{endpoint.node}/")).items  # first: see ipam.check.repairs.around
+        records = [record for item in items if (record := read_attachment(item)) is not None]
+        owner = next((record for record in records if record.id.host_interface == endpoint.host_interface), None)
+        names = [key, *(owner.endpoint_keys if owner else ())]
+        return Suspect(frozenset(names), await self._read([*names, keys.node(endpoint.node)], items))
 
     def _around_attachment(self, record: AttachmentRecord) -> list[str]:
         names = [*_around(record.id, record.pod), *record.endpoint_keys]

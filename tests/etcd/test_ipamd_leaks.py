@@ -6,19 +6,20 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from ipam.check.decision import findings
-from ipam.check.finding import Finding, Kind, Presence, Repair
+from ipam.check.finding import Kind, Presence
 from ipam.check.reading import whole
 from ipam.check.repairs import Outcome, Repairs
-from ipam.commit import Committer
+from ipam.commit import Committer, Txn
 from ipam.invariants import faults
+from ipam.records import AttachmentId
 from romana import keys
 from romana.errors import InvalidInput
-from romana.store.api import Delete, Put, Store
+from romana.store.api import Put, Store, TxnResult
 from romana.v1 import check_pb2, ipam_pb2, store_pb2
-from romana.v1.check_pb2_grpc import CheckStub
 from tests.etcd.damage import endpoint_key, forget, key, lose_attachment, replace_node, stray_endpoint
+from tests.fakes.losing_store import LosingStore
 from tests.fakes.speaking_node import SpeakingNode, speaking
-from tests.ipamd import Calls, Clock, Running, attachment, flat, running
+from tests.ipamd import Calls, Clock, Running, attachment, flat, running, write_pod
 
 Damage = Callable[[Store], Awaitable[None]]
 APART_S = 30.0
@@ -66,7 +67,7 @@ CASES: list[tuple[Damage, str, set[Kind]]] = [
     (no_address, "boot-1", {Kind.ATTACHMENT_ADDRESS_LOST, Kind.ATTACHMENT_NO_INTERFACE}),
     (stray, "boot-1", {Kind.ENDPOINT_NO_ATTACHMENT, Kind.ATTACHMENT_NO_INTERFACE}),
 ]
-"""The damage; in which boot the agent of n1 says to be, which sees an interface of c2 alone (empty: it is silent); what is found."""
+"""The damage; in which boot the agent of n1 says to be, which sees c2's interface alone (empty: it is silent); what is found."""
 
 
 async def _two_pods(run: Running) -> None:
@@ -99,11 +100,11 @@ async def test_leak_is_found_with_its_evidence_and_repaired_at_the_second_sighti
         assert evidence == {name: items.get(name, 0) for name in evidence}
         await _seen(run, store)
         async with speaking(run, *([SpeakingNode("n1", boot_id, ["c2"])] if boot_id else [])):
-            before = (await store.list("")).revision
+            before = await _held(store)
             assert await run.ipamd.reconciler.sync() == 0
             clock.now_s += APART_S - 1
             assert await run.ipamd.reconciler.sync() == 0
-            assert (await store.list("")).revision == before
+            assert await _held(store) == before
             clock.now_s += 1
             wanted = sum(finding.repair is not None for finding in found)
             assert wanted >= 1
@@ -112,6 +113,12 @@ async def test_leak_is_found_with_its_evidence_and_repaired_at_the_second_sighti
         left = findings(await whole(store), _presences(boot_id))
         assert [finding for finding in left if finding.repair] == []
         assert [fault for fault in await faults(store) if "its node is no more" not in fault] == []
+
+
+async def _held(store: Store) -> list[tuple[str, int]]:
+    """Attachments, addresses and endpoints with their revisions."""
+    items = [item for prefix in (keys.ATTACHMENTS, keys.ADDRESSES, keys.ENDPOINTS) for item in (await store.list(prefix)).items]
+    return [(item.key, item.mod_revision) for item in items]
 
 
 async def _seen(run: Running, store: Store) -> None:
@@ -157,44 +164,187 @@ async def test_add_after_a_reboot_between_the_sightings_keeps_its_address(store:
         assert await faults(store, {key("n1", "c1"): "10.40.0.0"}) == []
 
 
-class Interrupting:
-    """Does something just before a repair is written: after the second sighting, and after ipamd has decided anew."""
+async def _interrupted(
+    run: Running, store: Store, kind: Kind, presences: dict[str, Presence], before: Callable[[], Awaitable[object]]
+) -> Outcome:
+    """Repair the leak of c1 of this kind; `before` happens after all was decided, just before it is written."""
 
-    def __init__(self, run: Running, store: Store, before: Callable[[], Awaitable[object]]) -> None:
-        committer = Committer(store, run.ipamd.state.committed)
-        commit = committer.commit
-
-        async def interrupted(txn):  # type: ignore[no-untyped-def]
+    class Late(Committer):
+        async def commit(self, txn: Txn) -> TxnResult:
             await before()
-            return await commit(txn)
+            return await super().commit(txn)
 
-        committer.commit = interrupted  # type: ignore[method-assign]
-        self.repairs = Repairs(store, committer, lambda: 1_700_000_000_000, 0)
+    repairs = Repairs(store, Late(store, run.ipamd.state.committed), lambda: 1_700_000_000_000, 0)
+    (leak,) = [one for one in findings(await whole(store), presences) if one.kind is kind and one.repair]
+    return await repairs.repair(leak, presences)
 
 
-async def test_add_between_the_decision_and_the_write_keeps_its_address(store: Store) -> None:
-    """Each kind of leak of c1; the late ADD comes in the last moment there is."""
-    for damage, boot_id in ((boot_anew, "boot-2"), (no_attachment, "boot-1"), (only_the_address, "boot-1"), (delete_node, "")):
-        async with running(store, cooldown_s=0) as run:
-            await _two_pods(run)
-            await damage(store)
-            presences = _presences(boot_id)
-            leaks = [one for one in findings(await whole(store), presences) if one.repair and "c1" in str(one)]
-            assert leaks
-            for leak in leaks:
+async def test_add_in_the_last_moment_keeps_the_address_that_a_reboot_left(store: Store) -> None:
+    async with running(store) as run:
+        await _two_pods(run)
+        late = lambda: _allocate(run, "boot-2")  # noqa: E731
+        assert await _interrupted(run, store, Kind.ATTACHMENT_BOOT_REPLACED, _presences("boot-2"), late) is Outcome.CHANGED
+        assert (await _allocate(run, "boot-2")).existing
+        assert await faults(store, {key("n1", "c1"): "10.40.0.0"}) == []
 
-                async def add() -> None:
-                    if damage is delete_node:  # noqa: B023 - called in this round
-                        await run.add_node("n1", uid=leak.evidence[0].text)  # noqa: B023
-                    await _allocate(run, "boot-2" if boot_id == "boot-2" else "boot-1")  # noqa: B023
 
-                outcome = await Interrupting(run, store, add).repairs.repair(leak, presences)
-                told = (await _allocate(run, boot_id or "boot-1")).addresses[0].ip if damage is not delete_node else ""
-                item = await store.get(key("n1", "c1"))
-                assert item is not None
-                assert told in {"", store_pb2.Attachment.FromString(item.value).addresses[0].ip}
-                assert outcome in {Outcome.CHANGED, Outcome.REPAIRED}
-                if leak.repair is Repair.RELEASE:
-                    assert outcome is Outcome.CHANGED
-        for item in (await store.list("")).items:
-            await forget(store, item.key)
+async def test_node_that_is_added_again_in_the_last_moment_keeps_what_lives_on_it(store: Store) -> None:
+    async with running(store) as run:
+        await _two_pods(run)
+        uid = (await run.node("n1")).node.uid
+        await run.release("n1", "c2")
+        await delete_node(store)
+
+        async def late() -> None:
+            await run.add_node("n1", uid=uid)
+            assert (await _allocate(run, "boot-1")).existing
+
+        assert await _interrupted(run, store, Kind.ATTACHMENT_NODE_GONE, {}, late) is Outcome.CHANGED
+        assert await faults(store, {key("n1", "c1"): "10.40.0.0"}) == []
+
+
+async def test_add_in_the_last_moment_of_an_attachment_that_was_lost_leaves_its_old_address_for_later(store: Store) -> None:
+    async with running(store, check_apart_s=0) as run:
+        await _two_pods(run)
+        await no_attachment(store)
+        await _seen(run, store)
+        late = lambda: _allocate(run, "boot-1")  # noqa: E731
+        assert await _interrupted(run, store, Kind.ADDRESS_NO_ATTACHMENT, _presences("boot-1"), late) is Outcome.CHANGED
+        assert (await _allocate(run, "boot-1")).addresses[0].ip == "10.40.0.2"
+        assert await faults(store, {key("n1", "c1"): "10.40.0.2"}) == [
+            "address pods/10.40.0.0 is held, its attachment has it not",
+            f"attachment {AttachmentId('n1', 'romana', 'c1', 'eth0')} has not one endpoint with its addresses",
+        ]
+        async with speaking(run, SpeakingNode("n1", "boot-1", ["c1", "c2"])):
+            assert await run.ipamd.reconciler.sync() == 0
+            assert await run.ipamd.reconciler.sync() == 1  # the old endpoint; the address may be on the interface that is there
+        (left,) = [one for one in findings(await whole(store), {}) if one.kind is not Kind.ATTACHMENT_NO_INTERFACE]
+        assert (left.kind, left.repair, left.ip) == (Kind.ADDRESS_NO_ATTACHMENT, None, "10.40.0.0")
+
+
+async def test_endpoint_of_a_late_add_stays_when_the_stray_one_goes(store: Store) -> None:
+    async with running(store) as run:
+        await _two_pods(run)
+        await no_attachment(store)
+        late = lambda: _allocate(run, "boot-1")  # noqa: E731
+        assert await _interrupted(run, store, Kind.ENDPOINT_NO_ATTACHMENT, _presences("boot-1"), late) is Outcome.REPAIRED
+        assert await store.get(endpoint_key("c1")) is None
+        endpoints = [store_pb2.Endpoint.FromString(item.value) for item in (await store.list(keys.ENDPOINTS)).items]
+        assert ["10.40.0.2"] in [list(endpoint.addresses) for endpoint in endpoints]
+
+
+async def test_what_nobody_can_tell_counts_as_live(store: Store) -> None:
+    async with running(store, check_apart_s=0) as run:
+        await _two_pods(run)
+        await write_pod(store, "default", "web", "u1")
+        await run.allocate("n2", "c4", ("default", "web", "u1"))
+        await another_incarnation(store)  # and its agent is silent
+        await forget(store, keys.node("n2"))  # and c3's agent says that it is there, the Pod object that c4 runs
+        await no_attachment(store)
+        await _seen(run, store)
+        before = await _held(store)
+        async with speaking(run, SpeakingNode("n2", "boot-2", ["c3"])):
+            for _ in range(3):
+                assert await run.ipamd.reconciler.sync() == 0
+        async with speaking(run, SpeakingNode("n1", "boot-2", ["c1", "c2"]), SpeakingNode("n2", "boot-2", ["c3"])):
+            for _ in range(3):
+                assert await run.ipamd.reconciler.sync() == 0
+        assert await _held(store) == before
+
+
+async def test_leaks_of_a_live_node_are_left_to_its_agent(store: Store) -> None:
+    """It alone can keep an ADD out, which would bring the attachment back without a write."""
+    async with running(store, check_apart_s=0) as run:
+        await _two_pods(run)
+        (found,) = findings(await whole(store), _presences("boot-1"))
+        assert (found.kind, found.repair) == (Kind.ATTACHMENT_NO_INTERFACE, None)
+        assert "agent.stale_after_s" in found.action
+        async with speaking(run, SpeakingNode("n1", "boot-1", ["c2"])):
+            for _ in range(3):
+                assert await run.ipamd.reconciler.sync() == 0
+        assert (await _allocate(run, "boot-1")).existing
+
+
+async def test_answer_to_an_earlier_question_counts_for_nothing(store: Store) -> None:
+    """An agent that looked before it was asked may not have seen an ADD that came between."""
+    async with running(store, check_apart_s=0) as run:
+        await _two_pods(run)
+        node = SpeakingNode("n1", "boot-2", [])
+        await node.call(run)
+        request = check_pb2.AskPresenceRequest(nodes=["n1"], wait_ms=100)
+
+        async def ask() -> list[check_pb2.Presence]:
+            answer = await run.leaks(lambda stub, left: stub.AskPresence(request, timeout=left))
+            return list(answer.presences)
+
+        stale = check_pb2.Presence(node="n1", boot_id="boot-2", question=1)
+        asking = asyncio.create_task(ask())
+        for _ in range(3):
+            told = ipam_pb2.RecoveryRequest(node="n1", boot_id="boot-2", presence=stale)
+            await run.ipam(lambda stub, left, told=told: stub.Recovery(told, timeout=left))  # type: ignore[misc]
+        assert await asking == []
+
+
+async def test_two_reconcilers_at_once_repair_each_leak_once(store: Store) -> None:
+    async with running(store, check_apart_s=0) as one, running(store, check_apart_s=0) as two:
+        await _two_pods(one)
+        for number in range(4, 12):
+            await one.ip("n1", f"c{number}")
+        await delete_node(store)
+        for run in (one, two):
+            await _seen(run, store)
+            assert await run.ipamd.reconciler.sync() == 0
+        done = await asyncio.gather(one.ipamd.reconciler.sync(), two.ipamd.reconciler.sync())
+        assert sum(done) == 10
+        assert len((await store.list(keys.JOURNAL)).items) == 10
+        assert (await store.list(f"{keys.ATTACHMENTS}n1/")).items == ()
+        assert await faults(store) == []
+
+
+@pytest.mark.parametrize("when", ["after", "before"])
+async def test_repair_whose_answer_is_lost_is_made_once(store: Store, when: str) -> None:
+    losing = LosingStore(store, lambda _: "")
+    async with running(losing, check_apart_s=0) as run:
+        await _two_pods(run)
+        await delete_node(store)
+        await _seen(run, store)
+        assert await run.ipamd.reconciler.sync() == 0
+        losing.lose(when)
+        assert await run.ipamd.reconciler.sync() == 2
+        assert losing.lost >= 1
+        assert len((await store.list(keys.JOURNAL)).items) == 2
+        assert await faults(store) == []
+
+
+async def test_nothing_is_repaired_while_the_store_recovers(store: Store) -> None:
+    async with running(store, check_apart_s=0) as run:
+        await _two_pods(run)
+        await delete_node(store)
+        await _seen(run, store)
+        assert await run.ipamd.reconciler.sync() == 0
+        (*_, leak) = [one for one in findings(await whole(store), {}) if one.repair]
+
+        async def late() -> None:
+            await store.txn([], [Put(keys.RESTORED, b"")])
+
+        repairs_now = _interrupted(run, store, Kind.ATTACHMENT_NODE_GONE, {}, late)
+        await forget(store, key("n1", "c2"), endpoint_key("c2"), "addresses/pods/10.40.0.1")
+        assert await repairs_now is Outcome.CHANGED
+        assert leak
+        assert await run.ipamd.reconciler.sync() == 0
+        assert await store.get(key("n1", "c1")) is not None
+
+
+async def test_repair_of_what_is_no_finding_writes_nothing(store: Store) -> None:
+    async with running(store) as run:
+        await _two_pods(run)
+        before = await _held(store)
+        request = check_pb2.RepairRequest(
+            findings=[check_pb2.FindingRef(kind="attachment-node-gone", subject=key("n1", "c1"), node="n1")]
+        )
+        answer = await run.leaks(lambda stub, left: stub.Repair(request, timeout=left))
+        assert [one.state for one in answer.outcomes] == [check_pb2.REPAIR_STATE_CHANGED]
+        odd = check_pb2.RepairRequest(findings=[check_pb2.FindingRef(kind="odd", subject="x")])
+        with pytest.raises(InvalidInput, match="kind 'odd' is none"):
+            await run.leaks(lambda stub, left: stub.Repair(odd, timeout=left))
+        assert await _held(store) == before
