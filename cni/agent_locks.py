@@ -48,6 +48,10 @@ class Locks:
         """True while somebody works on this attachment, or waits to."""
         return attachment in self._locks
 
+    def held(self) -> set[AttachmentId]:
+        """All that somebody works on now, or waits to."""
+        return set(self._locks)
+
     @contextlib.asynccontextmanager
     async def hold(self, attachment: AttachmentId) -> AsyncIterator[None]:
         """Nobody else works on this attachment meanwhile."""

@@ -55,7 +55,14 @@ async def _run(settings: config.Config) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     store = _store(settings.etcd)
-    ipamd = Ipamd(store, cooldown_s=settings.ipam.cooldown_s, restore_hold_s=settings.ipam.restore_hold_s)
+    ipam = settings.ipam
+    ipamd = Ipamd(
+        store,
+        cooldown_s=ipam.cooldown_s,
+        restore_hold_s=ipam.restore_hold_s,
+        check_interval_s=ipam.check_interval_s,
+        check_apart_s=ipam.check_apart_s,
+    )
     try:
         await ipamd.serve(settings.ipam.listen, stop)
     finally:

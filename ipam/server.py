@@ -8,6 +8,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from ipam.allocation import Allocations
+from ipam.check.presences import HeardPresences
+from ipam.check.reconciler import Reconciler
+from ipam.check.reconciler import follow as follow_leaks
+from ipam.check.repairs import Repairs
+from ipam.check.service import CheckService
 from ipam.claims import Claims
 from ipam.commit import Committer
 from ipam.journal import Journal
@@ -32,6 +37,7 @@ from romana.rpc.server import Health, new_server, start
 from romana.store import schema
 from romana.store.api import Store
 from romana.store.opening import prepare
+from romana.v1.check_pb2_grpc import add_CheckServicer_to_server
 from romana.v1.ipam_pb2_grpc import add_IpamServicer_to_server
 from romana.v1.topology_pb2_grpc import add_TopologyServicer_to_server
 
@@ -39,7 +45,7 @@ __all__ = ["Ipamd"]
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("romana.v1.Ipam", "romana.v1.Topology")
+SERVICES = ("romana.v1.Ipam", "romana.v1.Topology", "romana.v1.Check")
 RECOVERY_S = 1.0  # how often to look whether the store was restored, and how far a recovery is
 PROBE_S = 1.0  # how often health asks etcd
 GRACE_S = 5.0  # how long requests under way may take when ipamd is told to stop
@@ -66,6 +72,8 @@ class Ipamd:
         lag_s: Callable[[], float] = _lag_s,
         restore_hold_s: float = 30.0,
         recovery_s: float = RECOVERY_S,
+        check_interval_s: float = 0.0,
+        check_apart_s: float = 30.0,
     ) -> None:
         self._store = store
         self._recovery_s = recovery_s
@@ -88,7 +96,12 @@ class Ipamd:
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
-        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
+        presences = HeardPresences(clock)
+        repairs = Repairs(store, committer, _now_ms, cooldown_s)
+        self._check = CheckService(self.state, presences, repairs)
+        self.reconciler = Reconciler(store, self.state, presences, repairs, clock, check_apart_s)
+        self._check_s = (check_interval_s, check_apart_s)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, presences)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
@@ -96,6 +109,7 @@ class Ipamd:
         server, health = new_server(SERVICES)
         add_IpamServicer_to_server(self._ipam, server)
         add_TopologyServicer_to_server(self._topology, server)
+        add_CheckServicer_to_server(self._check, server)
         await health.set(serving=False)
         await start(server, listen)
         log.info("ipamd listens", extra={"listen": list(listen)})
@@ -123,7 +137,8 @@ class Ipamd:
         sources.append(reconcile.Source(schema.KEY, partial(schema.follow, self._store)))
         recovering = asyncio.create_task(follow_recovery(self.recovery, self._recovery_s), name="recovery")
         nodes = asyncio.create_task(reconcile.run("nodes", sources, self._upkeep.sync, PACE), name="nodes")
-        await _first_of(recovering, nodes)
+        leaks = asyncio.create_task(follow_leaks(self.reconciler, *self._check_s), name="leaks")
+        await _first_of(recovering, nodes, leaks)
 
     def _follow(self, prefix: str) -> AsyncIterator[None]:
         return self._rebase.follow(self.state.follow(self._store, prefix))

@@ -9,6 +9,7 @@ import grpc
 
 from ipam import codec, codec_address, requests
 from ipam.allocation import Allocations
+from ipam.check.presences import HeardPresences
 from ipam.listing import attachments_of
 from ipam.lookup import Found, look_up
 from ipam.reads import Reader
@@ -46,8 +47,9 @@ class IpamService(RecoveryCalls):
         reservations: Reservations,
         recovery: Recovery,
         reasserts: Reasserts,
+        presences: HeardPresences,
     ) -> None:
-        super().__init__(state, recovery, reasserts)
+        super().__init__(state, recovery, reasserts, presences)
         self._store = store
         self._reader = reader
         self._state = state

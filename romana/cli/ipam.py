@@ -7,6 +7,7 @@ import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.ipam_at import who_at
+from romana.cli.ipam_check import check
 from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json
 from romana.cli.recovery import recovery
 from romana.errors import UsageError
@@ -28,6 +29,7 @@ app = typer.Typer(help="Addresses and who holds them.", no_args_is_help=True)
 
 
 app.command()(recovery)
+app.command()(check)
 
 
 @app.command()

@@ -41,6 +41,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from romana.v1 import check_pb2 as _check_pb2
 from romana.v1 import store_pb2 as _store_pb2
 import builtins as _builtins
 import sys
@@ -531,20 +532,30 @@ class RecoveryRequest(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
     SEEN_HISTORY_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
+    BOOT_ID_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node whose agent asks; empty: a person does."""
     seen_revision: _builtins.int
     seen_history: _builtins.str
+    boot_id: _builtins.str
+    """/proc/sys/kernel/random/boot_id of the asking node: attachments of another boot are worth a look."""
+    @_builtins.property
+    def presence(self) -> _check_pb2.Presence:
+        """What is on the node, where an earlier answer had presence_wanted."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         seen_revision: _builtins.int = ...,
         seen_history: _builtins.str = ...,
+        presence: _check_pb2.Presence | None = ...,
+        boot_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["presence", b"presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "node", b"node", "presence", b"presence", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,11 +571,14 @@ class RecoveryResponse(_message.Message):
     RESTORED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    PRESENCE_WANTED_FIELD_NUMBER: _builtins.int
     history: _builtins.str
     """Names the history that the store is in; another one after each recovery."""
     revision: _builtins.int
     reassert: _builtins.bool
     """The asking node's agent must call Reassert."""
+    presence_wanted: _builtins.int
+    """Not 0: a check wants to know what is on the node; say it at once, in another call, with this number."""
     @_builtins.property
     def restored(self) -> _store_pb2.Restored:
         """Set while a recovery is under way: until it ends no address and no block is given out."""
@@ -586,10 +600,11 @@ class RecoveryResponse(_message.Message):
         restored: _store_pb2.Restored | None = ...,
         waiting: _abc.Iterable[_builtins.str] | None = ...,
         unknown: _abc.Iterable[_builtins.str] | None = ...,
+        presence_wanted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["restored", b"restored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "reassert", b"reassert", "restored", b"restored", "revision", b"revision", "unknown", b"unknown", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "presence_wanted", b"presence_wanted", "reassert", b"reassert", "restored", b"restored", "revision", b"revision", "unknown", b"unknown", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
