@@ -108,9 +108,27 @@ class Occupancy:
             return None
         if (placement.network, placement.path) in self._to_recount:
             group = self._recount(placement.network, placement.path)
-        low, high = int(group.cidr.network_address), int(group.cidr.broadcast_address)
-        owned = self._owned.get((node.uid, placement.network, share), ())
-        return Holdings(share.of(node.name), group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
+        return Holdings(share.of(node.name), group, self.blocks_in(node.uid, placement.network, share, group.cidr))
+
+    def full(self) -> list[Group]:
+        """The groups that have no free block, in the order of the document. O(groups)."""
+        for network, path in tuple(self._to_recount):
+            self._recount(network, path)
+        return [key for key, group in self._groups.items() if group.lowest_free() is None]
+
+    def group(self, network: str, path: str) -> GroupBlocks:
+        """The blocks of a group that is in the topology."""
+        return self._groups[network, path]
+
+    def owners(self) -> Iterable[Owner]:
+        """Whoever owns a block."""
+        return tuple(self._owned)
+
+    def blocks_in(self, uid: str, network: str, share: Share, cidr: Network) -> tuple[Block, ...]:
+        """Those of an owner's blocks of that network that lie in the prefix, ascending. O(own blocks)."""
+        low, high = int(cidr.network_address), int(cidr.broadcast_address)
+        owned = self._owned.get((uid, network, share), ())
+        return tuple(self._blocks[key] for start, key in owned if low <= start <= high)
 
     def is_cooling(self, key: str) -> bool:
         """Whether the released address of that key may not be given out yet."""

@@ -187,6 +187,11 @@ class State:
         """How many nodes of a group take addresses. O(1)."""
         return len(self._standing.get((network, path), ()))
 
+    def standing(self, network: str, path: str) -> list[tuple[NodeRecord, Placement]]:
+        """The nodes of a group that take addresses, in the order of their names."""
+        standing = self._standing.get((network, path), {})
+        return [(self.nodes.rows[key].value, standing[key]) for key in sorted(standing)]
+
     def bare_nodes(self, network: str, path: str) -> int:
         """How many nodes of a group have no block there yet. O(nodes of the group)."""
         standing = self._standing.get((network, path), {})
