@@ -17,7 +17,7 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.keys import Address, Network
 
-__all__ = ["Occupancy"]
+__all__ = ["NOBODY", "Occupancy", "Owner"]
 
 Group = tuple[str, str]
 """Network and path."""
@@ -123,6 +123,14 @@ class Occupancy:
     def owners(self) -> Iterable[Owner]:
         """Whoever owns a block."""
         return tuple(self._owned)
+
+    def with_several_empty(self) -> list[Owner]:
+        """Owners of more than one block without a held address; where tenants own blocks, of one. O(blocks)."""
+        return [
+            owner
+            for owner, owned in self._owned.items()
+            if sum(not self._blocks[key].held for _, key in owned) > (owner[2] == NOBODY)
+        ]
 
     def blocks_in(self, uid: str, network: str, share: Share, cidr: Network) -> tuple[Block, ...]:
         """Those of an owner's blocks of that network that lie in the prefix, ascending. O(own blocks)."""

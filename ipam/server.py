@@ -23,6 +23,7 @@ from ipam.releasing import Releases
 from ipam.reservations import Reservations
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
+from ipam.spares import Spares
 from ipam.state import State
 from ipam.topologies import Topologies
 from ipam.upkeep import Upkeep
@@ -84,7 +85,8 @@ class Ipamd:
         self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, Journal(store, _now_ms), clock)
+        self.spares = Spares(store, self.state, clock)
+        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, self.spares, Journal(store, _now_ms), clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)

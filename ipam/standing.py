@@ -23,11 +23,10 @@ def full_now(state: State, now_s: float) -> tuple[FullGroup, ...]:
     full = state.occupancy.full()
     if not full:
         return ()
-    uids = {row.value.uid for row in state.nodes.rows.values()}
     shares: dict[tuple[str, str], list[Share]] = {}
     gone: list[tuple[str, str, Share]] = []
     for uid, network, share in state.occupancy.owners():
-        if uid in uids:
+        if state.node_of(uid):
             shares.setdefault((uid, network), []).append(share)
         else:
             gone.append((uid, network, share))

@@ -66,6 +66,7 @@ class State:
         self._writing = False
         self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
         self._held_by: set[AttachmentId] = set()
+        self._by_uid: dict[str, str] = {}
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
         self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
@@ -153,6 +154,11 @@ class State:
         """A node by its name."""
         return self.nodes.rows.get(keys.NODES + name)
 
+    def node_of(self, uid: str) -> Row[NodeRecord] | None:
+        """The node of that incarnation."""
+        key = self._by_uid.get(uid)
+        return self.nodes.rows.get(key) if key else None
+
     def in_force(self) -> Row[TopologyRecord] | None:
         """The topology, once one was applied."""
         return self.topology.rows.get(keys.TOPOLOGY)
@@ -219,9 +225,12 @@ class State:
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
         if old is not None:
+            self._by_uid.pop(old.value.uid, None)
             self._takes.pop(old.key, None)
             for placement in old.value.placements:
                 self._standing.get((placement.network, placement.path), {}).pop(old.key, None)
+        if new is not None:
+            self._by_uid[new.value.uid] = new.key
         if new is not None and not new.value.draining:
             for placement in new.value.placements:
                 self._standing.setdefault((placement.network, placement.path), {})[new.key] = placement

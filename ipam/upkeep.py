@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ipam.claims import Claims
 from ipam.journal import Journal
 from ipam.node_life import NodeLife
+from ipam.spares import Spares
 from ipam.state import State
 from ipam.topologies import Topologies
 from romana.errors import Conflict, Exhausted
@@ -18,7 +19,7 @@ __all__ = ["Upkeep"]
 
 log = logging.getLogger(__name__)
 
-ORPHANS_S = 5.0  # how often blocks are looked for whose node is gone
+BLOCKS_S = 5.0  # how often blocks are looked for that nobody needs
 JOURNAL_S = 60.0  # how often the journal is looked at
 AT_ONCE = 64  # claims under way at a time
 
@@ -32,13 +33,15 @@ class Upkeep:
         topologies: Topologies,
         claims: Claims,
         life: NodeLife,
+        spares: Spares,
         journal: Journal,
         clock: Callable[[], float],
     ) -> None:
         """`clock` is monotonic, in seconds."""
         self._life = life
         self._clock = clock
-        self._orphans_from_s = 0.0
+        self._spares = spares
+        self._blocks_from_s = 0.0
         self._journal = journal
         self._journal_from_s = 0.0
         self._state = state
@@ -58,7 +61,7 @@ class Upkeep:
         for name, looked_at in due.items():
             self._state.settle(name, looked_at)
         claimed = len(self._state.blocks.rows) - before
-        given = await self._orphans()
+        given = await self._given_back()
         pruned = await self._pruned()
         told = {"nodes_placed": placed, "blocks_claimed": claimed, "blocks_given_back": given, "journal_pruned": pruned}
         return told if any(told.values()) else None
@@ -72,13 +75,13 @@ class Upkeep:
         self._journal_from_s = now_s if more else now_s + JOURNAL_S
         return gone
 
-    async def _orphans(self) -> int:
-        """Give back what nodes that are gone have left; now and then, as it waits for addresses to cool."""
+    async def _given_back(self) -> int:
+        """Give back what nodes that are gone have left, and what nodes do not need; now and then, as both wait for cool-downs."""
         now_s = self._clock()
-        if now_s < self._orphans_from_s:
+        if now_s < self._blocks_from_s:
             return 0
-        self._orphans_from_s = now_s + ORPHANS_S
-        return await self._life.give_back_orphans()
+        self._blocks_from_s = now_s + BLOCKS_S
+        return await self._life.give_back_orphans() + await self._spares.give_back()
 
     def _waits(self, name: str) -> bool:
         node, topology = self._state.node(name), self._state.in_force()
