@@ -17,7 +17,7 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.keys import Address, Network
 
-__all__ = ["NOBODY", "Occupancy", "Owner"]
+__all__ = ["NOBODY", "Group", "Occupancy", "Owner"]
 
 Group = tuple[str, str]
 """Network and path."""
@@ -29,10 +29,14 @@ NOBODY = Share()
 
 
 class Occupancy:
-    """See the module's docstring. `clock` is monotonic, in seconds: cool-down counts from when a release is first seen here."""
+    """See the module's docstring. `clock` is monotonic, in seconds: cool-down counts from when a release is first seen here.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    `freed` is called with the group that a block comes back to.
+    """
+
+    def __init__(self, clock: Callable[[], float], freed: Callable[[Group], None] = lambda _: None) -> None:
         self._clock = clock
+        self._freed = freed
         self._groups: dict[Group, GroupBlocks] = {}
         self._leaves: dict[str, list[tuple[int, Group]]] = {}
         self._blocks: dict[str, Block] = {}
@@ -178,6 +182,7 @@ class Occupancy:
         group = self._groups.get((network, path))
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
+            self._freed((network, path))
 
     def _is_held(self, key: str, ip: Address) -> bool:
         block = self._blocks.get(key)
@@ -208,6 +213,7 @@ class Occupancy:
             self._groups[group] = self._groups[group].with_free(block.cidr)
             if block.cidr.prefixlen != self._groups[group].block_mask:
                 self._to_recount.add(group)  # of an earlier topology: others may lie in the same numbers
+            self._freed(group)
 
     def _recount(self, network: str, path: str) -> GroupBlocks:
         """The group with just the blocks that are known. O(all blocks)."""
