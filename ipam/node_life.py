@@ -10,11 +10,12 @@ Nobody can have taken an address of such a block meanwhile: an allocation compar
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ipam import codec_address, transactions
 from ipam.commit import Txn
+from ipam.orphans import orphans
 from ipam.reads import Reader
 from ipam.records import AddressRecord, AttachmentId, BlockRecord, NodeRecord
 from ipam.releasing import Releases
@@ -131,11 +132,11 @@ class NodeLife:
 
     async def give_back_orphans(self) -> int:
         """Delete blocks of incarnations that are no more, once nothing of them is held or cools; the answer is how many."""
-        if not any(self._cooled(addresses) is not None for _, addresses in self._orphans()):
+        if not any(self._cooled(addresses) is not None for _, addresses in orphans(self._state)):
             return 0
         # The watches of blocks and of addresses are two: an address of such a block may not have been heard of yet.
         await self._state.reload(self._store, keys.ADDRESSES)
-        ready = [(block, cooled) for block, found in self._orphans() if (cooled := self._cooled(found)) is not None]
+        ready = [(block, cooled) for block, found in orphans(self._state) if (cooled := self._cooled(found)) is not None]
         return sum([await self._give_back(block, cooled) for block, cooled in ready])
 
     async def _give_back(self, block: Row[BlockRecord], cooled: Sequence[Row[AddressRecord]]) -> bool:
@@ -154,17 +155,6 @@ class NodeLife:
         """All of them, when none is held and none cools; else None."""
         resting = all(not row.value.held and not self._state.occupancy.is_cooling(row.key) for row in addresses)
         return addresses if resting else None
-
-    def _orphans(self) -> Iterable[tuple[Row[BlockRecord], list[Row[AddressRecord]]]]:
-        """Blocks whose owner is no more, with the addresses in them. O(blocks + addresses) where there is one."""
-        uids = {row.value.uid for row in self._state.nodes.rows.values()}
-        orphans = [row for row in self._state.blocks.rows.values() if row.value.node_uid not in uids]
-        if not orphans:
-            return []
-        inside: dict[tuple[str, object], list[Row[AddressRecord]]] = {}
-        for address in self._state.addresses.rows.values():
-            inside.setdefault((address.value.network, address.value.block), []).append(address)
-        return [(row, inside.get((row.value.network, row.value.cidr), [])) for row in orphans]
 
     async def _known(self, name: str) -> tuple[int, Row[NodeRecord]]:
         revision, _ = await self._reader.read(keys.node(name))

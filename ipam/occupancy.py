@@ -144,7 +144,11 @@ class Occupancy:
 
     def is_cooling(self, key: str) -> bool:
         """Whether the released address of that key may not be given out yet."""
-        return self._ready_s.get(key, float("inf")) > self._clock()
+        return self.ready_s(key) > self._clock()
+
+    def ready_s(self, key: str) -> float:
+        """When the released address of that key has cooled, monotonic; of one that was not released, never."""
+        return self._ready_s.get(key, float("inf"))
 
     def has_block(self, uid: str, placement: Placement) -> bool:
         """Whether this incarnation of a node owns a block where it stands."""

@@ -10,6 +10,7 @@ from functools import partial
 from ipam.allocation import Allocations
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.full_watch import FullWatch
 from ipam.journal import Journal
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
@@ -86,12 +87,16 @@ class Ipamd:
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
         self.spares = Spares(store, self.state, clock)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, self.spares, Journal(store, _now_ms), clock)
+        self.full = FullWatch(self.state, clock)
+        journal = Journal(store, _now_ms)
+        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, self.spares, self.full, journal, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
         self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
-        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
+        self._topology = TopologyService(
+            store, reader, self.state, self.topologies, self.nodes, self.life, self.full, clock, _now_ms
+        )
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""

@@ -1,17 +1,20 @@
 """The gRPC service `romana.v1.Topology`: requests in, answers out."""
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 
 from ipam import requests
 from ipam.codec import node_message
+from ipam.full_watch import FullWatch
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
+from ipam.orphans import returning
 from ipam.plans import plan_message
 from ipam.reads import Reader
 from ipam.records import BlockRecord
-from ipam.show import block_message, prefix_messages
+from ipam.show import block_message, full_message, prefix_messages, returning_message
+from ipam.standing import full_now
 from ipam.state import State
 from ipam.topologies import Topologies
 from ipam.topology.carving import carve
@@ -38,7 +41,9 @@ class TopologyService(TopologyServicer):
         topologies: Topologies,
         nodes: Nodes,
         life: NodeLife,
+        full: FullWatch,
         clock: Callable[[], float],
+        now_ms: Callable[[], int],
     ) -> None:
         self._store = store
         self._reader = reader
@@ -46,7 +51,9 @@ class TopologyService(TopologyServicer):
         self._topologies = topologies
         self._nodes = nodes
         self._life = life
+        self._full = full
         self._clock = clock
+        self._now_ms = now_ms
 
     async def Apply(self, request: topology_pb2.ApplyRequest, context: Context) -> topology_pb2.ApplyResponse:  # noqa: N802, ARG002
         """Puts a document in force, or refuses it and leaves the old one in force."""
@@ -91,7 +98,14 @@ class TopologyService(TopologyServicer):
             generation=topology.value.generation,
             prefixes=prefix_messages(topology.value.prefixes, placements, self._blocks()),
             revision=revision,
+            full=map(full_message, full_now(self._state, self._clock())),
+            returning=self._returning(),
         )
+
+    async def WatchFull(self, request: topology_pb2.WatchFullRequest, context: Context) -> AsyncIterator[topology_pb2.FullGroups]:  # noqa: N802, ARG002
+        """Tells which groups are full, at once and after each change."""
+        async for groups in self._full.follow():
+            yield topology_pb2.FullGroups(groups=map(full_message, groups))
 
     async def ListNodes(self, request: node_pb2.ListNodesRequest, context: Context) -> node_pb2.ListNodesResponse:  # noqa: N802, ARG002
         """Nodes in the order of their names."""
@@ -127,6 +141,10 @@ class TopologyService(TopologyServicer):
         """Removes a node without attachments, or with them by force."""
         found = await self._life.remove(requests.read_node_name(request.name), uid=request.uid, force=request.force)
         return node_pb2.RemoveNodeResponse(removed=found.removed, released=found.released, revision=found.revision)
+
+    def _returning(self) -> list[topology_pb2.ReturningBlock]:
+        now_s, now_ms = self._clock(), self._now_ms()
+        return [returning_message(block, now_s, now_ms) for block in returning(self._state, now_s)]
 
     async def _refresh(self, *prefixes: str) -> int:
         """Read these anew; the answer is a revision at which what the state then says of them is true or newer."""

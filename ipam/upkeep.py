@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ipam.claims import Claims
+from ipam.full_watch import FullWatch
 from ipam.journal import Journal
 from ipam.node_life import NodeLife
 from ipam.spares import Spares
@@ -20,6 +21,7 @@ __all__ = ["Upkeep"]
 log = logging.getLogger(__name__)
 
 BLOCKS_S = 5.0  # how often blocks are looked for that nobody needs
+FULL_S = 1.0  # how often it is looked which groups are full
 JOURNAL_S = 60.0  # how often the journal is looked at
 AT_ONCE = 64  # claims under way at a time
 
@@ -34,6 +36,7 @@ class Upkeep:
         claims: Claims,
         life: NodeLife,
         spares: Spares,
+        full: FullWatch,
         journal: Journal,
         clock: Callable[[], float],
     ) -> None:
@@ -41,6 +44,8 @@ class Upkeep:
         self._life = life
         self._clock = clock
         self._spares = spares
+        self._full = full
+        self._full_from_s = 0.0
         self._blocks_from_s = 0.0
         self._journal = journal
         self._journal_from_s = 0.0
@@ -62,6 +67,7 @@ class Upkeep:
             self._state.settle(name, looked_at)
         claimed = len(self._state.blocks.rows) - before
         given = await self._given_back()
+        self._look()
         pruned = await self._pruned()
         told = {"nodes_placed": placed, "blocks_claimed": claimed, "blocks_given_back": given, "journal_pruned": pruned}
         return told if any(told.values()) else None
@@ -74,6 +80,12 @@ class Upkeep:
         gone, more = await self._journal.prune()
         self._journal_from_s = now_s if more else now_s + JOURNAL_S
         return gone
+
+    def _look(self) -> None:
+        """Look which groups are full; now and then, as it costs a little for each group."""
+        if self._clock() >= self._full_from_s:
+            self._full_from_s = self._clock() + FULL_S
+            self._full.look()
 
     async def _given_back(self) -> int:
         """Give back what nodes that are gone have left, and what nodes do not need; now and then, as both wait for cool-downs."""

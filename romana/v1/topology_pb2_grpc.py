@@ -80,6 +80,11 @@ class TopologyStub(object):
                 request_serializer=romana_dot_v1_dot_node__pb2.RemoveNodeRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_node__pb2.RemoveNodeResponse.FromString,
                 _registered_method=True)
+        self.WatchFull = channel.unary_stream(
+                '/romana.v1.Topology/WatchFull',
+                request_serializer=romana_dot_v1_dot_topology__pb2.WatchFullRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_topology__pb2.FullGroups.FromString,
+                _registered_method=True)
 
 
 class TopologyServicer(object):
@@ -151,6 +156,14 @@ class TopologyServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WatchFull(self, request, context):
+        """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+        As this ipamd has heard; every ipamd tells the same within a moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TopologyServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -198,6 +211,11 @@ def add_TopologyServicer_to_server(servicer, server):
                     servicer.RemoveNode,
                     request_deserializer=romana_dot_v1_dot_node__pb2.RemoveNodeRequest.FromString,
                     response_serializer=romana_dot_v1_dot_node__pb2.RemoveNodeResponse.SerializeToString,
+            ),
+            'WatchFull': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFull,
+                    request_deserializer=romana_dot_v1_dot_topology__pb2.WatchFullRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_topology__pb2.FullGroups.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -443,6 +461,33 @@ class Topology(object):
             '/romana.v1.Topology/RemoveNode',
             romana_dot_v1_dot_node__pb2.RemoveNodeRequest.SerializeToString,
             romana_dot_v1_dot_node__pb2.RemoveNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFull(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/romana.v1.Topology/WatchFull',
+            romana_dot_v1_dot_topology__pb2.WatchFullRequest.SerializeToString,
+            romana_dot_v1_dot_topology__pb2.FullGroups.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,10 @@ class TopologyStub:
     """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
     from then on. Its blocks return once their addresses have cooled down. Idempotent.
     """
+    WatchFull: _grpc.UnaryStreamMultiCallable[_topology_pb2.WatchFullRequest, _topology_pb2.FullGroups]
+    """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+    As this ipamd has heard; every ipamd tells the same within a moment.
+    """
 
 @_typing.type_check_only
 class TopologyAsyncStub(TopologyStub):
@@ -89,6 +93,10 @@ class TopologyAsyncStub(TopologyStub):
     RemoveNode: _aio.UnaryUnaryMultiCallable[_node_pb2.RemoveNodeRequest, _node_pb2.RemoveNodeResponse]  # type: ignore[assignment]
     """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
     from then on. Its blocks return once their addresses have cooled down. Idempotent.
+    """
+    WatchFull: _aio.UnaryStreamMultiCallable[_topology_pb2.WatchFullRequest, _topology_pb2.FullGroups]  # type: ignore[assignment]
+    """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+    As this ipamd has heard; every ipamd tells the same within a moment.
     """
 
 class TopologyServicer(metaclass=_abc_1.ABCMeta):
@@ -168,6 +176,16 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_node_pb2.RemoveNodeResponse, _abc.Awaitable[_node_pb2.RemoveNodeResponse]]:
         """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
         from then on. Its blocks return once their addresses have cooled down. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchFull(
+        self,
+        request: _topology_pb2.WatchFullRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_topology_pb2.FullGroups], _abc.AsyncIterator[_topology_pb2.FullGroups]]:
+        """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+        As this ipamd has heard; every ipamd tells the same within a moment.
         """
 
 def add_TopologyServicer_to_server(servicer: TopologyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
