@@ -17,7 +17,7 @@ from ipam import codec_address, transactions
 from ipam.commit import Txn
 from ipam.orphans import orphans
 from ipam.reads import Reader
-from ipam.records import AddressRecord, AttachmentId, BlockRecord, NodeRecord
+from ipam.records import AddressRecord, AttachmentId, AttachmentRecord, BlockRecord, NodeRecord
 from ipam.releasing import Releases
 from ipam.state import State
 from ipam.table import Row
@@ -114,7 +114,7 @@ class NodeLife:
         left = await self._attachments(row.value)
         if left and not force:
             raise _still_used(name, left)
-        removal.released += await self._release(left)
+        removal.released += await self._release([record.id for record in left])
         removal.began = True  # should the answer be lost, a node that is gone then went by our hand
         return await self._write(transactions.remove_node(row))
 
@@ -163,11 +163,11 @@ class NodeLife:
             raise NotFound(f"node {name} is not known (no key {keys.node(name)}); romana node list shows those that are")
         return revision, row
 
-    async def _attachments(self, node: NodeRecord) -> list[AttachmentId]:
+    async def _attachments(self, node: NodeRecord) -> list[AttachmentRecord]:
         """Those of this incarnation."""
         listing = await self._store.list(f"{keys.ATTACHMENTS}{node.name}/")
         records = map(codec_address.read_attachment, listing.items)
-        return [record.id for record in records if record.node_uid in {"", node.uid}]
+        return [record for record in records if record.node_uid in {"", node.uid}]
 
     async def _release(self, left: Sequence[AttachmentId]) -> int:
         count = 0
@@ -197,8 +197,13 @@ class _Removal:
         return self.began and node.uid != self.uid
 
 
-def _still_used(name: str, left: Sequence[AttachmentId]) -> Refused:
-    shown = ", ".join(f"{key.container_id}/{key.ifname}" for key in left[:SHOWN_MAX])
+def _still_used(name: str, left: Sequence[AttachmentRecord]) -> Refused:
+    shown = ", ".join(map(_shown, left[:SHOWN_MAX]))
     more = f" and {len(left) - SHOWN_MAX} more" if len(left) > SHOWN_MAX else ""
     cure = "delete its pods (kubectl drain), or, only when the machine is gone for good, use --force"
     return Refused(f"node {name} drains, and {len(left)} attachments are left: {shown}{more}; {cure}", reason="NODE_IN_USE")
+
+
+def _shown(left: AttachmentRecord) -> str:
+    pod = f" of pod {left.pod.namespace}/{left.pod.name}" if left.pod else ""
+    return f"{left.id.container_id}/{left.id.ifname}{pod}"

@@ -12,6 +12,7 @@ from ipam.claims import Claims
 from ipam.commit import Committer
 from ipam.full_watch import FullWatch
 from ipam.journal import Journal
+from ipam.moving import Moving
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
@@ -88,8 +89,9 @@ class Ipamd:
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
         self.spares = Spares(store, self.state, clock)
         self.full = FullWatch(self.state, clock)
-        journal = Journal(store, _now_ms)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, self.spares, self.full, journal, clock)
+        self.moving = Moving(store, self.state, admin)
+        background = (self.life, self.spares, self.moving, self.full, Journal(store, _now_ms))
+        self._upkeep = Upkeep(self.state, self.topologies, claims, *background, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)

@@ -7,13 +7,22 @@ import grpc
 from ipam import requests
 from ipam.codec import node_message
 from ipam.full_watch import FullWatch
+from ipam.listing import attachments_of
+from ipam.moving import node_moves
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.orphans import returning
 from ipam.plans import plan_message
 from ipam.reads import Reader
-from ipam.records import BlockRecord
-from ipam.show import block_message, full_message, prefix_messages, returning_message
+from ipam.records import BlockRecord, NodeRecord
+from ipam.show import (
+    block_message,
+    full_message,
+    left_messages,
+    pending_message,
+    prefix_messages,
+    returning_message,
+)
 from ipam.standing import full_now
 from ipam.state import State
 from ipam.topologies import Topologies
@@ -26,6 +35,8 @@ from romana.v1 import node_pb2, topology_pb2
 from romana.v1.topology_pb2_grpc import TopologyServicer
 
 __all__ = ["TopologyService"]
+
+LEFT_MAX = 100  # attachments named in an answer
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -100,6 +111,7 @@ class TopologyService(TopologyServicer):
             revision=revision,
             full=map(full_message, full_now(self._state, self._clock())),
             returning=self._returning(),
+            pending=self._pending(*(row.value for row in self._state.nodes.rows.values())),
         )
 
     async def WatchFull(self, request: topology_pb2.WatchFullRequest, context: Context) -> AsyncIterator[topology_pb2.FullGroups]:  # noqa: N802, ARG002
@@ -111,7 +123,8 @@ class TopologyService(TopologyServicer):
         """Nodes in the order of their names."""
         revision = await self._refresh(keys.NODES)
         nodes = sorted((row.value for row in self._state.nodes.rows.values()), key=lambda node: node.name)
-        return node_pb2.ListNodesResponse(nodes=[node_message(node) for node in nodes], revision=revision)
+        pending = self._pending(*nodes)
+        return node_pb2.ListNodesResponse(nodes=[node_message(node) for node in nodes], revision=revision, pending=pending)
 
     async def GetNode(self, request: node_pb2.GetNodeRequest, context: Context) -> node_pb2.GetNodeResponse:  # noqa: N802, ARG002
         """One node with its blocks."""
@@ -123,24 +136,41 @@ class TopologyService(TopologyServicer):
             raise NotFound(f"node {name} is not known (no key {keys.node(name)})")
         owned = self._state.occupancy.owned(row.value.uid)
         return node_pb2.GetNodeResponse(
-            node=node_message(row.value), blocks=[block_message(network, block, self._clock()) for network, block in owned]
+            node=node_message(row.value),
+            blocks=[block_message(network, block, self._clock()) for network, block in owned],
+            pending=self._pending(row.value),
         )
 
     async def AddNode(self, request: node_pb2.AddNodeRequest, context: Context) -> node_pb2.AddNodeResponse:  # noqa: N802, ARG002
         """Adds a node and places it in the topology."""
         added = await self._nodes.add(*requests.read_node(request))
-        return node_pb2.AddNodeResponse(node=node_message(added.node), changed=added.changed, revision=added.revision)
+        pending = self._pending(added.node)
+        return node_pb2.AddNodeResponse(
+            node=node_message(added.node), changed=added.changed, revision=added.revision, pending=pending
+        )
 
     async def DrainNode(self, request: node_pb2.DrainNodeRequest, context: Context) -> node_pb2.DrainNodeResponse:  # noqa: N802, ARG002
         """Lets a node have no new addresses, or again."""
         node, revision = await self._life.drain(requests.read_node_name(request.name), draining=not request.undo)
-        left = len((await self._store.list(f"{keys.ATTACHMENTS}{node.name}/")).items)
-        return node_pb2.DrainNodeResponse(node=node_message(node), attachments=left, revision=revision)
+        _, left = await attachments_of(self._store, node.name)
+        return node_pb2.DrainNodeResponse(
+            node=node_message(node),
+            attachments=len(left),
+            revision=revision,
+            left=left_messages(left[:LEFT_MAX]),
+            pending=self._pending(node),
+        )
 
     async def RemoveNode(self, request: node_pb2.RemoveNodeRequest, context: Context) -> node_pb2.RemoveNodeResponse:  # noqa: N802, ARG002
         """Removes a node without attachments, or with them by force."""
         found = await self._life.remove(requests.read_node_name(request.name), uid=request.uid, force=request.force)
         return node_pb2.RemoveNodeResponse(removed=found.removed, released=found.released, revision=found.revision)
+
+    def _pending(self, *nodes: NodeRecord) -> list[node_pb2.PendingMove]:
+        topology = self._state.in_force()
+        if topology is None:
+            return []
+        return [pending_message(move) for node in nodes for move in node_moves(self._state, topology.value, node)]
 
     def _returning(self) -> list[topology_pb2.ReturningBlock]:
         now_s, now_ms = self._clock(), self._now_ms()

@@ -10,10 +10,11 @@ from ipam.fullness import FullGroup, Need
 from ipam.orphans import Returning
 from ipam.records import BlockRecord
 from ipam.topology.carving import Prefix, blocks_total
-from ipam.topology.placement import Placements
-from romana.v1 import node_pb2, topology_pb2
+from ipam.topology.pending import Pending
+from ipam.topology.placement import Placement, Placements
+from romana.v1 import node_pb2, store_pb2, topology_pb2
 
-__all__ = ["block_message", "full_message", "prefix_messages", "returning_message"]
+__all__ = ["block_message", "full_message", "left_messages", "pending_message", "prefix_messages", "returning_message"]
 
 UINT64_MAX = 2**64 - 1  # IPv6 has room for more blocks than a field has numbers
 
@@ -98,3 +99,23 @@ def returning_message(block: Returning, now_s: float, now_ms: int) -> topology_p
         cooling=block.cooling,
         ready=timestamp(max(ready_ms, now_ms)),
     )
+
+
+def pending_message(move: Pending) -> node_pb2.PendingMove:
+    """A move that waits for its node to be drained."""
+    after = _place(move.after) if move.after else ""
+    return node_pb2.PendingMove(node=move.node, network=move.before.network, before=_place(move.before), after=after)
+
+
+def _place(place: Placement) -> str:
+    return f"{place.name} {place.cidr}"
+
+
+def left_messages(left: Iterable[store_pb2.Attachment]) -> list[node_pb2.LeftAttachment]:
+    """Attachments that keep a node from being drained."""
+    return [
+        node_pb2.LeftAttachment(
+            key=one.key, pod=one.pod if one.HasField("pod") else None, addresses=[address.ip for address in one.addresses]
+        )
+        for one in left
+    ]

@@ -9,6 +9,8 @@ addresses it is compared instead that no address of the whole network was writte
 second finds the block gone; and as the owner's other empty blocks are compared too, they never give back two where one was too
 many.
 
+A node that was drained to move to another group (`ipam.moving`) gives all its blocks back, as soon as they are empty.
+
 The wait is for pods that come back, and for blocks that were claimed for one very address that is not written yet.
 """
 
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 from ipam import transactions
 from ipam.commit import Txn
 from ipam.occupancy import NOBODY, Owner
-from ipam.records import AddressRecord, BlockRecord, address_key, block_key
+from ipam.records import AddressRecord, BlockRecord, NodeRecord, address_key, block_key
 from ipam.state import State
 from ipam.surplus import is_empty, surplus
 from ipam.table import Row
@@ -44,6 +46,8 @@ class _Spare:
     owner: Owner
     kept: tuple[str, ...]
     """The keys of the empty blocks that its owner keeps."""
+    settled: bool = False
+    """Whether it goes with no further wait."""
 
 
 class Spares:
@@ -61,7 +65,7 @@ class Spares:
         now_s = self._clock()
         found = self._found(now_s)
         self._since_s = {key: self._since_s.get(key, now_s) for key in found}
-        ready = [key for key in found if self._since_s[key] + SETTLE_S <= now_s]
+        ready = [key for key, spare in found.items() if spare.settled or self._since_s[key] + SETTLE_S <= now_s]
         return sum([await self._give_back(key, found[key].owner) for key in ready[:AT_ONCE]])
 
     async def _give_back(self, key: str, owner: Owner) -> bool:
@@ -121,20 +125,31 @@ class Spares:
         return [key for ip in block.cidr if (key := address_key(block.network, ip)) not in self._state.addresses.rows]
 
     def _found(self, now_s: float) -> dict[str, _Spare]:
-        """What is too many now, by the keys of the blocks. O(blocks) where nothing is."""
+        """What is too many now, by the keys of the blocks. O(blocks + nodes) where nothing is."""
         found: dict[str, _Spare] = {}
-        for owner in self._state.occupancy.with_several_empty():
+        leaving = {row.value.uid for row in self._state.nodes.rows.values() if row.value.draining and self._leaves(row)}
+        owners = self._state.occupancy.with_several_empty()
+        for owner in (*owners, *(owner for owner in self._state.occupancy.owners() if leaving and owner[0] in leaving)):
             found |= self._of(owner, now_s)
         return found
+
+    def _leaves(self, row: Row[NodeRecord]) -> frozenset[str]:
+        """The networks in which the node leaves its group, as soon as it has no block there."""
+        topology = self._state.in_force()
+        if topology is None or not row.value.draining:
+            return frozenset()
+        return frozenset(place.network for place in row.value.placements if topology.value.would_move(row.value, place))
 
     def _of(self, owner: Owner, now_s: float) -> dict[str, _Spare]:
         uid, network, share = owner
         row = self._state.node_of(uid)
         placement = row.value.placement(network) if row else None
         holdings = self._state.holdings(row, placement, share) if row and placement else None
-        if holdings is None:
+        if row is None or holdings is None:
             return {}
-        spare = [block.cidr for block in surplus(holdings, now_s, ahead=share == NOBODY)]
         empty = [block.cidr for block in holdings.blocks if is_empty(block, now_s)]
+        if network in self._leaves(row):
+            return {block_key(network, cidr): _Spare(owner, (), settled=True) for cidr in empty}
+        spare = [block.cidr for block in surplus(holdings, now_s, ahead=share == NOBODY)]
         kept = tuple(block_key(network, cidr) for cidr in empty if cidr not in spare)
         return {block_key(network, cidr): _Spare(owner, kept) for cidr in spare}

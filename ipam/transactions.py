@@ -11,6 +11,8 @@
                then no recovery under way
     forget     addresses as seen (their cool-down is over)                           ->  addresses deleted
     place      topology, nodes as seen                                               ->  nodes
+    move       topology, node as seen; no node, no block written since; no recovery  ->  node
+               under way
     change     node as seen                                                          ->  node
     remove     node as seen; none of its attachments is there; no recovery under way ->  node deleted
     orphan     block, its owner's name and the addresses in it as seen;              ->  block and addresses deleted
@@ -41,6 +43,7 @@ __all__ = [
     "forget",
     "give_back_orphan",
     "give_back_spare",
+    "move_node",
     "place",
     "release",
     "remove_node",
@@ -147,6 +150,12 @@ def place(topology: Row[TopologyRecord], nodes: Iterable[tuple[Row[NodeRecord], 
     changes = list(nodes)
     compares = [_unchanged(topology), *(_unchanged(row) for row, _ in changes)]
     return _txn(compares, [Put(row.key, codec.write_node(node)) for row, node in changes])
+
+
+def move_node(node: NodeRecord, old: Row[NodeRecord], topology: Row[TopologyRecord], seen: tuple[int, int]) -> Txn:
+    """Write where a node stands that has no block there any more. `seen`: up to where all nodes, and all blocks, were known."""
+    compares = [_unchanged(topology), _unchanged(old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
+    return _txn([*compares, _NOT_RECOVERING], [Put(old.key, codec.write_node(node))])
 
 
 def change_node(old: Row[NodeRecord], new: NodeRecord) -> Txn:

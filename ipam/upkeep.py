@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ipam.claims import Claims
 from ipam.full_watch import FullWatch
 from ipam.journal import Journal
+from ipam.moving import Moving
 from ipam.node_life import NodeLife
 from ipam.spares import Spares
 from ipam.state import State
@@ -36,6 +37,7 @@ class Upkeep:
         claims: Claims,
         life: NodeLife,
         spares: Spares,
+        moving: Moving,
         full: FullWatch,
         journal: Journal,
         clock: Callable[[], float],
@@ -44,6 +46,7 @@ class Upkeep:
         self._life = life
         self._clock = clock
         self._spares = spares
+        self._moving = moving
         self._full = full
         self._full_from_s = 0.0
         self._blocks_from_s = 0.0
@@ -88,12 +91,17 @@ class Upkeep:
             self._full.look()
 
     async def _given_back(self) -> int:
-        """Give back what nodes that are gone have left, and what nodes do not need; now and then, as both wait for cool-downs."""
+        """Give back what nodes that are gone have left and what nodes do not need, and move nodes that have nothing left.
+
+        Now and then, as all that waits for cool-downs.
+        """
         now_s = self._clock()
         if now_s < self._blocks_from_s:
             return 0
         self._blocks_from_s = now_s + BLOCKS_S
-        return await self._life.give_back_orphans() + await self._spares.give_back()
+        given = await self._life.give_back_orphans() + await self._spares.give_back()
+        await self._moving.move_drained()
+        return given
 
     def _waits(self, name: str) -> bool:
         node, topology = self._state.node(name), self._state.in_force()

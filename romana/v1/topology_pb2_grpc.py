@@ -134,15 +134,17 @@ class TopologyServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AddNode(self, request, context):
-        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
-        group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Labels that ask for another group do
+        not move a node: it is kept where it is until it was drained (`pending`). Refused (FAILED_PRECONDITION): no group takes it,
+        another incarnation has the name, or another node has an address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainNode(self, request, context):
-        """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent.
+        """Lets a node have no new addresses, or again; what runs on it goes on. A node with a pending move is placed anew once no address
+        of it is held or cools; it drains on until that is undone. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -158,6 +158,7 @@ def test_a_node_drains_takes_pods_again_and_is_not_removed_while_it_has_some(lab
     try:
         drained = lab.romana("node", "drain", "node-3", "--timeout", "0.1", "-o", "json")
         assert (drained.code, drained.json["attachments"], drained.json["node"]["state"]) == (3, 1, "draining")
+        assert f"{pod['container_id']}/eth0: pod default/stays, {pod['ips'][0]}" in drained.err
         refused = lab.romana("node", "remove", "node-3")
         assert (refused.code, pod["container_id"] in refused.err, "--force" in refused.err) == (4, True, True)
     finally:

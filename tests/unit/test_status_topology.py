@@ -2,8 +2,10 @@
 
 import re
 
+from romana.cli.node_life import left_lines
 from romana.cli.status_topology import full_lines, topology_checks
-from romana.v1.node_pb2 import PendingMove
+from romana.v1.node_pb2 import DrainNodeResponse, LeftAttachment, PendingMove
+from romana.v1.store_pb2 import AttachmentKey, Node, PodRef
 from romana.v1.topology_pb2 import NEED_NEAR, NEED_OUT, FullGroup, ReturningBlock, ShortOwner, ShowResponse
 
 HELP = ["remove nodes that are gone for good: romana node remove NAME", "give group pods/0 a larger prefix"]
@@ -70,3 +72,16 @@ def test_pending_move_is_told_and_is_no_problem() -> None:
     check = topology_checks(ShowResponse(pending=[move]))[1]
     assert check.ok
     assert "pending move to rack-2 10.42.64.0/18 until drained" in check.evidence
+
+
+def test_drain_that_gives_up_names_attachments_and_their_pods() -> None:
+    key = AttachmentKey(node="n1", conf="romana", container_id="c1", ifname="eth0")
+    pod = LeftAttachment(key=key, pod=PodRef(namespace="default", name="web"), addresses=["10.40.0.1"])
+    lines = left_lines(DrainNodeResponse(node=Node(name="n1"), attachments=3, left=[pod, LeftAttachment(key=key)]))
+    assert lines[0].strip() == "c1/eth0: pod default/web, 10.40.0.1"
+    assert lines[1].strip() == "c1/eth0: no pod, no address"
+    assert "and 1 more" in lines[2]
+
+
+def test_drain_that_has_nothing_left_says_nothing() -> None:
+    assert left_lines(DrainNodeResponse(node=Node(name="n1"))) == []
