@@ -14,6 +14,7 @@ A node that was drained to move to another group (`ipam.moving`) gives all its b
 The wait is for pods that come back, and for blocks that were claimed for one very address that is not written yet.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ log = logging.getLogger(__name__)
 SETTLE_S = 60.0  # as long as Calico leaves an empty block with its node
 COMPARED_MAX = 96  # addresses of a block, each compared; of 128 compares
 KEPT_MAX = 16  # other blocks of the owner, compared too
-AT_ONCE = 200  # given back in one sweep
+SWEEP_MAX = 256  # blocks given back in one sweep: claims wait meanwhile
+AT_ONCE = 16  # of these, under way at a time
+OWNERS_AT_ONCE = 32  # looked at before other tasks get their turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,14 @@ class Spares:
     async def give_back(self) -> int:
         """Give back what has been too many for long enough; the answer is how many. Right to repeat."""
         now_s = self._clock()
-        found = self._found(now_s)
+        found = await self._found(now_s)
         self._since_s = {key: self._since_s.get(key, now_s) for key in found}
         ready = [key for key, spare in found.items() if spare.settled or self._since_s[key] + SETTLE_S <= now_s]
-        return sum([await self._give_back(key, found[key].owner) for key in ready[:AT_ONCE]])
+        given = 0
+        for start in range(0, min(len(ready), SWEEP_MAX), AT_ONCE):
+            some = ready[start : min(start + AT_ONCE, SWEEP_MAX)]
+            given += sum(await asyncio.gather(*(self._give_back(key, found[key].owner) for key in some)))
+        return given
 
     async def _give_back(self, key: str, owner: Owner) -> bool:
         """Decide once more, as other writes were waited for meanwhile, and do it."""
@@ -124,13 +131,19 @@ class Spares:
         """The keys of the others, of a small block."""
         return [key for ip in block.cidr if (key := address_key(block.network, ip)) not in self._state.addresses.rows]
 
-    def _found(self, now_s: float) -> dict[str, _Spare]:
-        """What is too many now, by the keys of the blocks. O(blocks + nodes) where nothing is."""
+    async def _found(self, now_s: float) -> dict[str, _Spare]:
+        """What is too many now, by the keys of the blocks. O(blocks + nodes) where nothing is.
+
+        Requests are let in between: after a mass of pods has gone, it is all nodes at once.
+        """
         found: dict[str, _Spare] = {}
         leaving = {row.value.uid for row in self._state.nodes.rows.values() if row.value.draining and self._leaves(row)}
         owners = self._state.occupancy.with_several_empty()
-        for owner in (*owners, *(owner for owner in self._state.occupancy.owners() if leaving and owner[0] in leaving)):
+        more = [owner for owner in self._state.occupancy.owners() if owner[0] in leaving] if leaving else []
+        for number, owner in enumerate([*owners, *more], start=1):
             found |= self._of(owner, now_s)
+            if number % OWNERS_AT_ONCE == 0:
+                await asyncio.sleep(0)
         return found
 
     def _leaves(self, row: Row[NodeRecord]) -> frozenset[str]:
