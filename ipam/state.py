@@ -66,7 +66,7 @@ class State:
         self._writing = False
         self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
         self._held_by: set[AttachmentId] = set()
-        self._by_uid: dict[str, str] = {}
+        self._by_uid: dict[str, set[str]] = {}
         self._waiting: dict[Group, set[str]] = {}
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
@@ -156,9 +156,8 @@ class State:
         return self.nodes.rows.get(keys.NODES + name)
 
     def node_of(self, uid: str) -> Row[NodeRecord] | None:
-        """The node of that incarnation."""
-        key = self._by_uid.get(uid)
-        return self.nodes.rows.get(key) if key else None
+        """The node of that incarnation; one of them, should a uid have been given to several."""
+        return next((self.nodes.rows[key] for key in sorted(self._by_uid.get(uid, ()))), None)
 
     def in_force(self) -> Row[TopologyRecord] | None:
         """The topology, once one was applied."""
@@ -230,13 +229,15 @@ class State:
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
         if old is not None:
-            self._by_uid.pop(old.value.uid, None)
+            self._by_uid[old.value.uid].discard(old.key)
+            if not self._by_uid[old.value.uid]:
+                del self._by_uid[old.value.uid]
             self._takes.pop(old.key, None)
             for placement in old.value.placements:
                 self._standing.get((placement.network, placement.path), {}).pop(old.key, None)
                 self._freed((placement.network, placement.path))  # perhaps of a block that was kept for it
         if new is not None:
-            self._by_uid[new.value.uid] = new.key
+            self._by_uid.setdefault(new.value.uid, set()).add(new.key)
         if new is not None and not new.value.draining:
             for placement in new.value.placements:
                 self._standing.setdefault((placement.network, placement.path), {})[new.key] = placement
