@@ -15,7 +15,9 @@ from ipam.check.repairs import Repairs
 from ipam.check.service import CheckService
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.full_watch import FullWatch
 from ipam.journal import Journal
+from ipam.moving import Moving
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
@@ -28,6 +30,7 @@ from ipam.releasing import Releases
 from ipam.reservations import Reservations
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
+from ipam.spares import Spares
 from ipam.state import State
 from ipam.topologies import Topologies
 from ipam.upkeep import Upkeep
@@ -92,7 +95,11 @@ class Ipamd:
         self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, Journal(store, _now_ms), clock)
+        self.spares = Spares(store, self.state, clock)
+        self.full = FullWatch(self.state, clock)
+        self.moving = Moving(store, self.state, admin)
+        background = (self.life, self.spares, self.moving, self.full, Journal(store, _now_ms))
+        self._upkeep = Upkeep(self.state, self.topologies, claims, *background, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
@@ -102,7 +109,9 @@ class Ipamd:
         self.reconciler = Reconciler(store, self.state, presences, repairs, clock, check_apart_s)
         self._check_s = (check_interval_s, check_apart_s)
         self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, presences)
-        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
+        self._topology = TopologyService(
+            store, reader, self.state, self.topologies, self.nodes, self.life, self.full, clock, _now_ms
+        )
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""

@@ -26,6 +26,8 @@ class Placement:
     path: str
     name: str
     cidr: Network
+    kept: bool = False
+    """The node's labels came to ask for another group: it stays until it was drained (`ipam.topology.pending`)."""
 
 
 Placements = tuple[Placement, ...]

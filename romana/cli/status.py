@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 
 import grpc
@@ -11,10 +11,12 @@ import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from romana import keys
+from romana.cli.checks import Check
 from romana.cli.context import CALL_TIMEOUT_S, Exit, config, ipamd, run, store
 from romana.cli.node import list_all
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
 from romana.cli.recovery import ask_recovery
+from romana.cli.status_topology import topology_checks
 from romana.cli.topology import show_topology
 from romana.errors import RomanaError, Unavailable
 from romana.receipts import POLICYD_PREFIXES, ROUTED_PREFIXES, behind, newest_revisions
@@ -26,16 +28,6 @@ __all__ = ["status"]
 WAIT_TIMEOUT_S = 60.0
 POLL_S = 0.5
 NAMED_MAX = 10  # nodes that are waited for
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the answer."""
-
-    id: str
-    ok: bool
-    evidence: str
-    next_step: str = ""
 
 
 def status(
@@ -77,7 +69,7 @@ async def _of_ipamd() -> tuple[list[Check], list[Node]]:
     found = [await _ipamd()]
     if not found[0].ok:
         return found, []
-    found.append(await _topology())
+    found += await _topology()
     found += await _recovery()
     nodes = list((await list_all()).nodes)
     return [*found, _nodes(nodes)], nodes
@@ -131,13 +123,14 @@ async def _ipamd() -> Check:
     return Check("ipamd", ok=True, evidence=f"serving at {endpoints}")
 
 
-async def _topology() -> Check:
+async def _topology() -> list[Check]:
     answer = await show_topology()
     if not answer.document:
-        return Check("topology", ok=False, evidence="none is in force", next_step="romana topology apply FILE")
+        return [Check("topology", ok=False, evidence="none is in force", next_step="romana topology apply FILE")]
     networks = len({prefix.network for prefix in answer.prefixes})
     groups = sum(not prefix.pad for prefix in answer.prefixes)
-    return Check("topology", ok=True, evidence=f"generation {answer.generation}, {networks} networks, {groups} groups")
+    evidence = f"generation {answer.generation}, {networks} networks, {groups} groups"
+    return [Check("topology", ok=True, evidence=evidence), *topology_checks(answer)]
 
 
 def _nodes(nodes: Iterable[Node]) -> Check:

@@ -10,6 +10,7 @@ import typer
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table, say
+from romana.cli.status_topology import full_lines, moves_line, returning_lines
 from romana.cli.topology_forecast import topology_forecast
 from romana.v1.topology_pb2 import (
     ApplyRequest,
@@ -100,12 +101,16 @@ def show(
     if output is _Shape.JSON:
         prefixes = [as_dict(prefix) for prefix in answer.prefixes]
         document = json.loads(answer.document) if answer.document else None
-        print_json({"document": document, "generation": answer.generation, "revision": answer.revision, "prefixes": prefixes})
+        told = {name: [as_dict(item) for item in getattr(answer, name)] for name in ("full", "returning", "pending")}
+        found = {"document": document, "generation": answer.generation, "revision": answer.revision, "prefixes": prefixes}
+        print_json({**found, **told})
     elif not answer.document:
         typer.echo("no topology is in force; put one in force with: romana topology apply FILE")
     else:
         typer.echo(f"generation {answer.generation}")
         _print_prefixes(answer.prefixes)
+        for line in (*full_lines(answer.full), *returning_lines(answer.returning), *map(moves_line, answer.pending)):
+            typer.echo(line)
 
 
 async def show_topology() -> ShowResponse:

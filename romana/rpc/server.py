@@ -1,5 +1,6 @@
 """A gRPC server with our errors, health and reflection, on TCP and unix sockets."""
 
+import inspect
 import ipaddress
 import logging
 import os
@@ -40,29 +41,50 @@ class _Errors(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
         if details.method not in self._wrapped:
             found = await continuation(details)
-            if found is None or not found.unary_unary:
+            if found and found.unary_unary:
+                self._wrapped[details.method] = _unary(details.method, found)
+            elif found and inspect.isasyncgenfunction(found.unary_stream):  # those of others (health) write by themselves
+                self._wrapped[details.method] = _stream(details.method, found)
+            else:
                 return found
-            self._wrapped[details.method] = _wrapped(details.method, found)
         return self._wrapped[details.method]
 
 
-def _wrapped(method: str, found: Any) -> Any:
+def _unary(method: str, found: Any) -> Any:
     inner = found.unary_unary
 
     async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
             return await inner(request, context)
-        except RomanaError as err:
-            log.info("request refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
-            await context.abort(to_status_code(err), to_details(err), to_metadata(err))
-        except grpc.aio.AbortError:
-            raise
-        except Exception:
-            # The edge: one request's bug must neither end the server nor pass for "try again".
-            log.exception("request failed by a bug", extra={"method": method})
-            await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
+        except Exception as err:  # noqa: BLE001 - the edge
+            await _abort(method, context, err)
 
     return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+
+
+def _stream(method: str, found: Any) -> Any:
+    inner = found.unary_stream
+
+    async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            async for answer in inner(request, context):
+                yield answer
+        except Exception as err:  # noqa: BLE001 - the edge
+            await _abort(method, context, err)
+
+    return grpc.unary_stream_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+
+
+async def _abort(method: str, context: grpc.aio.ServicerContext[Any, Any], err: Exception) -> None:
+    """End the call with the status of its error."""
+    if isinstance(err, grpc.aio.AbortError):
+        raise err
+    if isinstance(err, RomanaError):
+        log.info("request refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
+        await context.abort(to_status_code(err), to_details(err), to_metadata(err))
+    # One request's bug must neither end the server nor pass for "try again".
+    log.error("request failed by a bug", extra={"method": method}, exc_info=err)
+    await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
 
 
 class Health:
