@@ -10,6 +10,7 @@ from functools import partial
 from ipam.allocation import Allocations
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.inventory import Inventory
 from ipam.journal import Journal
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
@@ -87,8 +88,9 @@ class Ipamd:
         self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, Journal(store, _now_ms), clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
+        inventory = Inventory(store, self.state, clock, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
-        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, inventory)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:

@@ -49,8 +49,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME")], output: OutputOpt
         print_json({**as_dict(answer.node), "blocks": [as_dict(block) for block in answer.blocks]})
         return
     print_table(COLUMNS, [_row(answer.node)], "")
-    rows = [(block.network, block.cidr, block.held, block.cooling, block.free) for block in answer.blocks]
-    print_table(("network", "block", "held", "cooling", "free"), rows, "no blocks")
+    rows = [(block.network, block.cidr, block.held, block.cooling, block.reserved, block.free) for block in answer.blocks]
+    print_table(("network", "block", "held", "cooling", "reserved", "free"), rows, "no blocks")
 
 
 @app.command()
