@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from romana.cli.context import Exit, run
-from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
+from romana.cli.shown import read_topology_file
 from romana.errors import InvalidInput
 
 __all__ = ["app"]
@@ -17,8 +17,7 @@ pod_app = typer.Typer(help="Pods of a lab, by the real CNI program.", no_args_is
 app.add_typer(pod_app, name="pod")
 
 # The modules of the lab load all daemons' libraries: only the commands that need them do.
-LabOption = Annotated[str, typer.Option("--name", help="Name of the lab.")]
-OfLabOption = Annotated[str, typer.Option("--lab", help="Name of the lab.")]
+LabOption = Annotated[str, typer.Option("--name", "--lab", help="Name of the lab.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the pod.")]
 PodArgument = Annotated[str, typer.Argument(metavar="NAME")]
 
@@ -39,7 +38,7 @@ def up(
     from romana.lab.up import bring_up, find_programs
 
     programs, etcd = find_programs()
-    document = read_document(topology) if topology else None
+    document = read_topology_file(topology) if topology else None
     plan = plan_lab(name, nodes, node or [], document, programs=programs, etcd=etcd, etcd_members=etcd_members)
     with locked(name):
         there = find(name)
@@ -110,7 +109,7 @@ def pod_add(
     node: Annotated[str | None, typer.Option(help="The node; else the one with the fewest pods.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="k=v; may be repeated.")] = None,
     port: Annotated[list[str] | None, typer.Option(help="[NAME=]N[/TCP|UDP|SCTP]: declared in the Pod object.")] = None,
-    lab: OfLabOption = "lab",
+    lab: LabOption = "lab",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Do what a kubelet does: store the Pod object, make a network namespace, execute the node's CNI program."""
@@ -131,7 +130,7 @@ def pod_add(
 
 
 @pod_app.command(name="del")
-def pod_del(name: PodArgument, namespace: NamespaceOption = "default", lab: OfLabOption = "lab") -> None:
+def pod_del(name: PodArgument, namespace: NamespaceOption = "default", lab: LabOption = "lab") -> None:
     """CNI DEL, then the namespace, then the Pod object. Exit 1: there is no such pod."""
     from romana.lab.pods import delete, find_pod
     from romana.lab.record import load
@@ -142,7 +141,7 @@ def pod_del(name: PodArgument, namespace: NamespaceOption = "default", lab: OfLa
 
 
 @pod_app.command(name="list")
-def pod_list(lab: OfLabOption = "lab", output: OutputOption = Output.TABLE) -> None:
+def pod_list(lab: LabOption = "lab", output: OutputOption = Output.TABLE) -> None:
     """The pods of a lab."""
     from romana.lab.describe import describe_pod
     from romana.lab.pods import records
@@ -161,7 +160,7 @@ def pod_exec(
     name: PodArgument,
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...")],
     namespace: NamespaceOption = "default",
-    lab: OfLabOption = "lab",
+    lab: LabOption = "lab",
 ) -> None:
     """Run a command in the pod's network namespace; its exit code is this one's."""
     from romana.lab.namespaces import enter
