@@ -44,7 +44,8 @@ def up(
         there = find(name)
         if there and there != plan.lab:
             raise InvalidInput(
-                f"lab {name} is there already, with other nodes or etcd members; romana lab down --name {name} removes it"
+                f"lab {name} is there already, with other nodes, etcd members or families of addresses;"
+                f" romana lab down --name {name} removes it"
             )
         run(bring_up(plan.lab, plan.topology, say))
         description = describe(plan.lab)
@@ -174,9 +175,13 @@ def pod_exec(
 def _print_lab(description: dict[str, Any]) -> None:
     nodes = description["nodes"]
     rows = [
-        (node["name"], node["address"], node["netns"], " ".join(f"{k} {v}" for k, v in node["pids"].items())) for node in nodes
+        (node["name"], " ".join(node["addresses"]), node["netns"], " ".join(f"{k} {v}" for k, v in node["pids"].items()))
+        for node in nodes
     ]
-    control = description["control"]
-    rows.append(("control", "192.0.2.2", control["netns"], " ".join(f"{k} {v}" for k, v in control["pids"].items())))
+    rows.append(("control", "192.0.2.2", description["control"]["netns"], _pids(description["control"])))
     print_table(("node", "address", "network namespace", "pids"), rows, "")
     typer.echo(f"for the other commands: export ROMANA_CONFIG={description['config']}")
+
+
+def _pids(described: dict[str, Any]) -> str:
+    return " ".join(f"{name} {pid}" for name, pid in described["pids"].items())
