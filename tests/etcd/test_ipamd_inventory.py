@@ -72,26 +72,26 @@ async def test_usage_tells_networks_groups_and_nodes_apart(store: Store) -> None
         for name, rack in (("n1", "red"), ("n2", "blue")):
             await run.add_node(name, labels={"rack": rack})
         await until(lambda: not run.ipamd.state.uneven)
-        ips = [await run.ip("n1", f"c{number}") for number in range(3)]
-        assert ips[0] == "10.40.0.4"
-        await run.release("n1", "c2")
+        # Half of what the block can give: at three quarters the node would claim another, sooner or later.
+        assert [await run.ip("n1", f"c{number}") for number in range(2)] == ["10.40.0.4", "10.40.0.5"]
+        await run.release("n1", "c1")
         await reserve(run, "10.40.0.72/29")
         found = await usage(run)
         rows = {row.name: row for row in found.groups}
-        assert numbers(rows["red"].counts) == (64, 2, 1, 4, 57, 1, 7)
+        assert numbers(rows["red"].counts) == (64, 1, 1, 4, 58, 1, 7)
         assert numbers(rows["blue"].counts) == (64, 0, 0, 8, 56, 1, 6)
         assert (rows["red"].nodes, rows["green"].nodes, rows["red"].path) == (1, 0, "pods/0")
         pods, six = found.networks
-        assert numbers(pods.counts) == (192, 2, 1, 12, 177, 2, 21)
+        assert numbers(pods.counts) == (192, 1, 1, 12, 178, 2, 21)
         assert (pods.padded, pods.cidr) == (64, "10.40.0.0/24")
         assert six.counts.total == six.counts.free == 2**64 - 1  # saturated: it has 2^64
         nodes = {(row.network, row.node): row for row in found.nodes}
-        assert numbers(nodes["pods", "n1"].counts) == (8, 2, 1, 4, 1, 1, 7)
+        assert numbers(nodes["pods", "n1"].counts) == (8, 1, 1, 4, 2, 1, 7)
         await run.drain("n2")
         clock.now_s += 3600
         found = await usage(run)
         nodes = {(row.network, row.node): row for row in found.nodes}
-        assert numbers(nodes["pods", "n1"].counts) == (8, 2, 0, 4, 2, 1, 7)
+        assert numbers(nodes["pods", "n1"].counts) == (8, 1, 0, 4, 3, 1, 7)
         assert nodes["pods", "n2"].draining
 
 
