@@ -12,6 +12,7 @@ from cni.agent_ipam import Allocation, NodeUnknown
 from cni.agent_locks import Abort
 from cni.agent_parts import Names, Parts
 from cni.errors import INTERFACE_EXISTS, INVALID_CONFIG, PLUMBING_FAILED, CniError, from_ipam
+from cni.hints import hint
 from cni.request import Request
 from cni.veth import Ends, Veth
 from cni.wiring import HostEnd
@@ -103,13 +104,14 @@ async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
                 request.attachment, request.pod, parts.config.ipam_timeout_s, networks=request.conf.networks
             )
         except NodeUnknown as err:
-            raise NotFound(f"{err}; add it: romana node add") from err
+            raise NotFound(f"{err}; add it: romana node add", reason=err.reason) from err
         except NotFound as err:
             if err.reason == "NETWORK_UNKNOWN":
-                raise CniError(INVALID_CONFIG, str(err), "correct network or networks of the configuration") from err
+                raise CniError(INVALID_CONFIG, str(err), hint(err)) from err
             if time.monotonic() > give_up or request.pod is None:
                 pod = f"pod {request.pod.namespace}/{request.pod.name}" if request.pod else "this node"
-                raise NotFound(f"ipamd does not know {pod} after {parts.config.pod_wait_s:g} s: {err}") from err
+                text = f"ipamd does not know {pod} after {parts.config.pod_wait_s:g} s: {err}"
+                raise NotFound(text, reason=err.reason) from err
         await asyncio.sleep(POD_PAUSE_S)
 
 

@@ -13,9 +13,10 @@ from google.protobuf.message import Message
 from cni.agent_batches import Batches
 from cni.agent_ledger import Grant, GrantedAddress, Ledger
 from cni.request import AttachmentId, PodId
-from romana.errors import Conflict, Exhausted, InvalidInput, NotFound, Refused, RomanaError, Unavailable
+from romana.errors import NotFound, Refused, RomanaError
 from romana.netlink.ip import IPAddress, IPInterface
 from romana.rpc.client import Client
+from romana.rpc.status import error_of
 from romana.v1.ipam_pb2 import (
     LOOKUP_STATE_HELD,
     AllocateBatchRequest,
@@ -91,7 +92,7 @@ class Ipam:
             try:
                 found = (await ask()).node
             except NotFound as err:
-                raise NodeUnknown(f"node {self._node} is not known to ipamd: {err}") from err
+                raise NodeUnknown(f"node {self._node} is not known to ipamd: {err}", reason="NODE_UNKNOWN") from err
             self._identity = NodeIdentity(found.uid, tuple(ip_address(address) for address in found.addresses))
             self._identity_is_fresh = True
         return self._identity
@@ -214,17 +215,9 @@ class _Call(Generic[Question, Answer]):
         return await client.call(call, timeout_s)
 
 
-_ERRORS: Mapping[int, type[NotFound | Exhausted | Conflict]] = {5: NotFound, 8: Exhausted, 10: Conflict}
-"""gRPC status codes (google/rpc/code.proto) as romana.rpc.status has them."""
-
-
 def _error(told: RequestError) -> RomanaError:
     """What the call alone would have raised."""
-    if told.code == 3:
-        return InvalidInput(told.message)
-    if told.code == 9:
-        return Refused(told.message)
-    return _ERRORS.get(told.code, Unavailable)(told.message)
+    return error_of(told.code, told.message, told.reason)
 
 
 def _host_address(text: str) -> IPInterface:

@@ -161,6 +161,20 @@ class Occupancy:
             if owner == uid:
                 yield from ((network, self._blocks[key]) for _, key in blocks)
 
+    def cools_for_s(self, key: str) -> float:
+        """How long the released address of that key may not be given out yet; 0 when it may, or is not known."""
+        return max(self._ready_s.get(key, 0.0) - self._clock(), 0.0)
+
+    def groups(self) -> Mapping[Group, GroupBlocks]:
+        """All groups by network and path, in the order of the topology."""
+        for network, path in tuple(self._to_recount):
+            self._recount(network, path)
+        return self._groups
+
+    def blocks(self) -> Mapping[str, Block]:
+        """All blocks by key: owned ones, and those that have addresses and no owner."""
+        return self._blocks
+
     def reserve(self, network: str, ip: Address, block: Network) -> None:
         """Count an address as held while its write is under way."""
         key = block_key(network, block)

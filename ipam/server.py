@@ -16,6 +16,7 @@ from ipam.check.service import CheckService
 from ipam.claims import Claims
 from ipam.commit import Committer
 from ipam.full_watch import FullWatch
+from ipam.inventory import Inventory
 from ipam.journal import Journal
 from ipam.moving import Moving
 from ipam.node_life import NodeLife
@@ -102,13 +103,14 @@ class Ipamd:
         self._upkeep = Upkeep(self.state, self.topologies, claims, *background, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
+        inventory = Inventory(store, self.state, clock, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
         presences = HeardPresences(clock)
         repairs = Repairs(store, committer, _now_ms, cooldown_s)
         self._check = CheckService(self.state, presences, repairs)
         self.reconciler = Reconciler(store, self.state, presences, repairs, clock, check_apart_s)
         self._check_s = (check_interval_s, check_apart_s)
-        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, presences)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, presences, inventory)
         self._topology = TopologyService(
             store, reader, self.state, self.topologies, self.nodes, self.life, self.full, clock, _now_ms
         )

@@ -31,7 +31,7 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused, Unavailable
 from romana.keys import Network
-from romana.store.api import Get, KeyValue, Put, Store, TxnResult
+from romana.store.api import Get, KeyValue, Listing, Put, Store, TxnResult
 from romana.store.reflector import Reflector
 
 __all__ = ["State", "Uneven"]
@@ -150,6 +150,13 @@ class State:
         listing = await store.list(prefix)
         self._tables[prefix].refresh(listing)
         return listing.revision
+
+    async def reload_together(self, store: Store, *prefixes: str) -> int:
+        """Read whole tables anew, all at one revision, which is the answer. For tables without an entry for each address."""
+        result = await store.txn([], [Get(prefix, prefix=prefix.endswith("/")) for prefix in prefixes])
+        for prefix, items in zip(prefixes, result.gets, strict=True):
+            self._tables[prefix].refresh(Listing(result.revision, items))
+        return result.revision
 
     def node(self, name: str) -> Row[NodeRecord] | None:
         """A node by its name."""

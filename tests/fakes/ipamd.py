@@ -144,6 +144,14 @@ class _Ipam(IpamServicer):
     async def GiveUpNode(self, request: ipam_pb2.GiveUpNodeRequest, context: object) -> ipam_pb2.GiveUpNodeResponse:  # noqa: N802
         raise NotFound("the agent gives up no node")
 
+    async def Usage(self, request: ipam_pb2.UsageRequest, context: Any) -> ipam_pb2.UsageResponse:  # noqa: N802
+        raise NotFound("the agent does not ask for it")
+
+    async def ListReservations(  # noqa: N802
+        self, request: ipam_pb2.ListReservationsRequest, context: Any
+    ) -> ipam_pb2.ListReservationsResponse:
+        raise NotFound("the agent does not ask for it")
+
     async def Reserve(self, request: ipam_pb2.ReserveRequest, context: Any) -> ipam_pb2.ReserveResponse:  # noqa: N802
         raise NotFound("the agent reserves nothing")
 
