@@ -153,6 +153,24 @@ class Occupancy:
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
 
+    def blocks(self) -> list[tuple[str, Block]]:
+        """Every block that is known, by its key: owned, or still with addresses of an owner who is gone."""
+        return list(self._blocks.items())
+
+    def groups(self) -> list[GroupBlocks]:
+        """The groups of the topology that have blocks, in the order of the document. O(groups)."""
+        for network, path in tuple(self._to_recount):
+            self._recount(network, path)
+        return list(self._groups.values())
+
+    def group_at(self, network: str, cidr: Network) -> Group | None:
+        """The group that a block lies in."""
+        return self._group_of(network, cidr)
+
+    def reserved_of(self, network: str) -> Ranges:
+        """What is reserved in a network."""
+        return self._reserved.get(network, ())
+
     def _is_held(self, key: str, ip: Address) -> bool:
         block = self._blocks.get(key)
         return block is not None and bool(block.held >> block.offset(ip) & 1)

@@ -10,10 +10,12 @@ from functools import partial
 from ipam.allocation import Allocations
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.counts import IpamCounts
 from ipam.journal import Journal
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
+from ipam.readiness import Readiness
 from ipam.reads import Reader
 from ipam.reasserts import Reasserts
 from ipam.rebase import Rebase
@@ -27,7 +29,8 @@ from ipam.state import State
 from ipam.topologies import Topologies
 from ipam.upkeep import Upkeep
 from romana import reconcile
-from romana.errors import Unavailable
+from romana.health.conditions import all_met
+from romana.health.store_metrics import etcd_evidence
 from romana.rpc.server import Health, new_server, start
 from romana.store import schema
 from romana.store.api import Store
@@ -71,7 +74,8 @@ class Ipamd:
         self._recovery_s = recovery_s
         self.state = State(clock, lag_s)
         reader = Reader(store, self.state.learn)
-        committer = Committer(store, self.state.committed)
+        self.counts = IpamCounts()
+        committer = Committer(store, self.state.committed, self.counts.sent)
         self._rebase = Rebase(self.state.forget)
         self.recovery = Recovery(
             store, reader, self.state.node_names, clock, _now_ms, restore_hold_s, replaced=self._rebase.replaced
@@ -88,7 +92,9 @@ class Ipamd:
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
-        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
+        self._etcd = etcd_evidence(store)
+        self.readiness = Readiness(self._etcd, self.state, self.recovery)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, self.counts)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
@@ -114,6 +120,7 @@ class Ipamd:
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            await self._etcd.close()
         log.info("ipamd stopped")
 
     async def follow(self) -> None:
@@ -129,22 +136,15 @@ class Ipamd:
         return self._rebase.follow(self.state.follow(self._store, prefix))
 
     async def _report(self, health: Health) -> None:
-        """Health says whether a request could be served: everything read, and etcd answers with a quorum."""
+        """Health says what `/readyz` does: whether a request could be served."""
         serving = None
         while True:
-            now = self.state.whole and await self._reachable()
+            now = all_met(await self.readiness.conditions())
             if now != serving:
                 log.info("health changed", extra={"serving": now})
                 await health.set(serving=now)
                 serving = now
             await asyncio.sleep(PROBE_S if now else PROBE_S / 10)
-
-    async def _reachable(self) -> bool:
-        try:
-            await self._store.get(schema.KEY)
-        except Unavailable:
-            return False
-        return True
 
 
 async def _first_of(*tasks: "asyncio.Task[None]") -> None:

@@ -9,6 +9,7 @@ import grpc
 
 from ipam import codec, codec_address, requests
 from ipam.allocation import Allocations
+from ipam.counts import IpamCounts, timed
 from ipam.listing import attachments_of
 from ipam.lookup import Found, look_up
 from ipam.reads import Reader
@@ -46,8 +47,10 @@ class IpamService(RecoveryCalls):
         reservations: Reservations,
         recovery: Recovery,
         reasserts: Reasserts,
+        counts: IpamCounts,
     ) -> None:
         super().__init__(state, recovery, reasserts)
+        self.counts = counts
         self._store = store
         self._reader = reader
         self._state = state
@@ -117,6 +120,7 @@ class IpamService(RecoveryCalls):
         network, revision = await self._reservations.release(requests.read_reservation(request.cidr, ""))
         return ipam_pb2.ReleaseReservationResponse(network=network, revision=revision)
 
+    @timed("Allocate")
     async def _allocate(self, request: ipam_pb2.AllocateRequest) -> ipam_pb2.AllocateResponse:
         granted = await self._allocations.allocate(requests.read_allocate(request))
         return ipam_pb2.AllocateResponse(
@@ -127,6 +131,7 @@ class IpamService(RecoveryCalls):
             history=granted.history,
         )
 
+    @timed("Release")
     async def _release(self, request: ipam_pb2.ReleaseRequest) -> ipam_pb2.ReleaseResponse:
         released = await self._releases.release(requests.read_attachment(request.attachment))
         return ipam_pb2.ReleaseResponse(

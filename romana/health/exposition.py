@@ -54,9 +54,10 @@ class Exposition:
         try:
             for source in tuple(self._sources):
                 for family in source():
-                    piece = generate_latest(_Piece(family))
-                    pieces.append(_without_head(piece) if family.name == last else piece)
-                    last = family.name
+                    if family is not None:
+                        piece = generate_latest(_Piece(family))
+                        pieces.append(_without_head(piece) if family.name == last else piece)
+                        last = family.name
                     await asyncio.sleep(0)
         finally:
             self._writing = None

@@ -12,8 +12,9 @@ from romana.counting import Counter, Distribution, Labels, buckets
 
 __all__ = ["Source", "counter", "gauge", "gauges", "histogram"]
 
-Source = Callable[[], Iterable[Metric]]
-"""Gives families as they are now. What it reads belongs to the loop."""
+Source = Callable[[], Iterable[Metric | None]]
+"""Gives families as they are now; None where it has more work to do and others should have their turn. What it reads belongs to
+the loop."""
 
 PART = 500
 """Samples of one piece: about a millisecond of work."""
