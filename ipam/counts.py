@@ -39,12 +39,16 @@ class WatchLag:
         self.seconds = Distribution()
         self._clock = clock
         self._written: deque[tuple[int, float]] = deque()
-        self._heard = 0
+        self._heard = self._wrote = 0
 
     def wrote(self, revision: int) -> None:
-        """A transaction of ours is at this revision."""
-        last = self._written[-1][0] if self._written else self._heard
-        if revision > max(last, self._heard) and len(self._written) < LAGGING_MAX:
+        """A transaction of ours is at this revision; told again for each address in it. The watch may have been faster: 0."""
+        if revision == self._wrote:
+            return
+        self._wrote = revision
+        if revision <= self._heard:
+            self.seconds.observe(0.0)
+        elif len(self._written) < LAGGING_MAX:
             self._written.append((revision, self._clock()))
 
     def heard(self, revision: int) -> None:
@@ -56,7 +60,7 @@ class WatchLag:
     def forget(self) -> None:
         """What was written is of another history."""
         self._written.clear()
-        self._heard = 0
+        self._heard = self._wrote = 0
 
 
 class _Counting(Protocol):
