@@ -34,7 +34,7 @@ class Health:
         self._starting = "it has just been started"
         self._exposition = Exposition(daemon, version(DISTRIBUTION), sources)
         parsed = parse_health_address(address)
-        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._exposition.page}
+        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self.metrics}
         self._server = HealthServer(parsed, pages, f"health.{daemon}") if parsed else None
 
     def add(self, source: Source) -> None:
@@ -53,6 +53,10 @@ class Health:
             return
         async with self._server.serving():
             yield
+
+    async def metrics(self) -> Answer:
+        """The page `/metrics`."""
+        return await self._exposition.page()
 
     async def _livez(self) -> Answer:
         return Answer.text(200, "livez passed")
