@@ -5,10 +5,12 @@ while addresses are given out. Series: 5 a network, 8 a group, 5 a node and netw
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from operator import itemgetter
 
 from prometheus_client.core import Metric
 
+from ipam.blocks import GroupBlocks
 from ipam.counts import IpamCounts
 from ipam.recovery import Recovery
 from ipam.state import State
@@ -21,6 +23,8 @@ __all__ = ["ipam_sources", "tally"]
 
 PART = 250
 """Blocks of one part: about a millisecond."""
+
+_Places = Sequence[tuple[Labels, Use]]
 
 STATES = ("allocated", "cooling", "reserved", "free")
 
@@ -76,30 +80,31 @@ def _addresses(state: State, clock: Callable[[], float]) -> Iterator[Metric | No
             yield None
         else:
             found = step
-    by_network: dict[Labels, Use] = {(name,): use for name, use in found.networks.items()}
-    yield from _uses("network", "a network", ("network",), by_network)
-    by_group: dict[Labels, Use] = {key: use for key, use in found.groups.items() if key in groups}
+    yield from _uses("network", "a network", ("network",), [((name,), use) for name, use in found.networks.items()])
+    by_group: _Places = [(key, use) for key, use in found.groups.items() if key in groups]
     yield from _uses("group", "a group", ("network", "group"), by_group)
-    taken: dict[Labels, float] = {(*key, "taken"): groups[key[0], key[1]].taken for key in by_group}
-    free: dict[Labels, float] = {(*key, "free"): groups[key[0], key[1]].free for key in by_group}
+    blocks = (((*key, state), value) for key, _ in by_group for state, value in _blocks(groups[key[0], key[1]]))
     words = "Blocks of a group: in a node's hands or kept back, and left"
-    yield from gauges("romana_ipam_group_blocks", words, ("network", "group", "state"), taken | free)
-    full: dict[Labels, float] = {key: not groups[key[0], key[1]].free for key in by_group}
+    yield from gauges("romana_ipam_group_blocks", words, ("network", "group", "state"), blocks)
+    full = ((key, float(groups[key[0], key[1]].lowest_free() is None)) for key, _ in by_group)
     yield from gauges("romana_ipam_group_full", "1 for a group that has no block left", ("network", "group"), full)
-    by_node: dict[Labels, Use] = dict(found.nodes.items())
-    addresses = {(*key, name): value for key, use in by_node.items() for name, value in _states(use)}
+    by_node: _Places = sorted(found.nodes.items(), key=itemgetter(0))
+    yield None
     words = "Addresses of a node's own blocks"
-    yield from gauges("romana_ipam_node_addresses", words, ("node", "network", "state"), addresses)
-    blocks: dict[Labels, float] = {key: use.blocks for key, use in by_node.items()}
-    yield from gauges("romana_ipam_node_blocks", "Blocks that a node owns", ("node", "network"), blocks)
+    yield from gauges("romana_ipam_node_addresses", words, ("node", "network", "state"), _by_state(by_node))
+    owned = ((key, float(use.blocks)) for key, use in by_node)
+    yield from gauges("romana_ipam_node_blocks", "Blocks that a node owns", ("node", "network"), owned)
 
 
-def _uses(what: str, of: str, labels: tuple[str, ...], uses: dict[Labels, Use]) -> Iterator[Metric]:
-    capacity: dict[Labels, float] = {key: use.capacity for key, use in uses.items()}
+def _uses(what: str, of: str, labels: tuple[str, ...], places: _Places) -> Iterator[Metric]:
+    capacity = ((key, float(use.capacity)) for key, use in places)
     yield from gauges(f"romana_ipam_{what}_capacity", f"Addresses of the whole prefix of {of}", labels, capacity)
-    states = {(*key, name): value for key, use in uses.items() for name, value in _states(use)}
-    yield from gauges(f"romana_ipam_{what}_addresses", f"Addresses of {of}, by state", (*labels, "state"), states)
+    yield from gauges(f"romana_ipam_{what}_addresses", f"Addresses of {of}, by state", (*labels, "state"), _by_state(places))
 
 
-def _states(use: Use) -> Iterator[tuple[str, float]]:
-    return ((name, float(getattr(use, name))) for name in STATES)
+def _by_state(places: _Places) -> Iterator[tuple[Labels, float]]:
+    return (((*key, state), float(getattr(use, state))) for key, use in places for state in STATES)
+
+
+def _blocks(group: GroupBlocks) -> tuple[tuple[str, float], tuple[str, float]]:
+    return ("taken", float(group.taken)), ("free", float(group.free))

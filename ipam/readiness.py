@@ -6,6 +6,7 @@ from ipam.recovery import Recovery
 from ipam.state import State
 from romana.health.conditions import Condition, failed, met, note
 from romana.health.evidence import Evidence
+from romana.health.store_metrics import Watches
 
 __all__ = ["Readiness"]
 
@@ -15,8 +16,9 @@ NAMED_MAX = 5
 class Readiness:
     """Asks etcd, as seldom as its evidence allows, and looks at what is known."""
 
-    def __init__(self, etcd: Evidence, state: State, recovery: Recovery) -> None:
+    def __init__(self, etcd: Evidence, watches: Watches, state: State, recovery: Recovery) -> None:
         self._etcd = etcd
+        self._watches = watches
         self._state = state
         self._recovery = recovery
 
@@ -30,7 +32,7 @@ class Readiness:
         cache = failed("cache", f"not read yet: {', '.join(unread)}") if unread else met("cache", self._told())
         adopted = met("history", history) if history else failed("history", "the store's history is not adopted yet")
         recovering = [note("recovery", self._waits())] if self._recovery.under_way else []
-        return etcd, cache, adopted, *recovering
+        return etcd, self._watches.condition(), cache, adopted, *recovering
 
     def _told(self) -> str:
         state = self._state

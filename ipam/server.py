@@ -30,10 +30,11 @@ from ipam.topologies import Topologies
 from ipam.upkeep import Upkeep
 from romana import reconcile
 from romana.health.conditions import all_met
-from romana.health.store_metrics import etcd_evidence
+from romana.health.store_metrics import Watches, etcd_evidence
 from romana.rpc.server import Health, new_server, start
 from romana.store import schema
 from romana.store.api import Store
+from romana.store.counts import StoreCounts
 from romana.store.opening import prepare
 from romana.v1.ipam_pb2_grpc import add_IpamServicer_to_server
 from romana.v1.topology_pb2_grpc import add_TopologyServicer_to_server
@@ -69,7 +70,9 @@ class Ipamd:
         lag_s: Callable[[], float] = _lag_s,
         restore_hold_s: float = 30.0,
         recovery_s: float = RECOVERY_S,
+        store_counts: StoreCounts | None = None,
     ) -> None:
+        """`store_counts`: what the store counts of itself."""
         self._store = store
         self._recovery_s = recovery_s
         self.state = State(clock, lag_s)
@@ -93,7 +96,7 @@ class Ipamd:
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
         self._etcd = etcd_evidence(store)
-        self.readiness = Readiness(self._etcd, self.state, self.recovery)
+        self.readiness = Readiness(self._etcd, Watches(store_counts or StoreCounts()), self.state, self.recovery)
         self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, self.counts)
         self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
 

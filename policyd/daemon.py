@@ -24,7 +24,7 @@ from policyd.watchdog import drift
 from romana import config, keys, logs
 from romana.errors import ConfigError, RomanaError
 from romana.health.daemon import Health
-from romana.health.store_metrics import store_source
+from romana.health.store_metrics import Watches, store_source
 from romana.reconcile import Outcome, Pace, ReceiptWriter, Source, run
 from romana.rpc.server import new_server, start
 from romana.store import schema
@@ -84,16 +84,16 @@ async def _until_stopped(settings: config.Config, node: str) -> None:
         )
         try:
             with IptablesDataplane() as dataplane:
-                await _serve(node, store, dataplane, settings.policy.socket, health)
+                await _serve(node, store, dataplane, settings.policy.socket, health, Watches(counts))
         finally:
             await store.close()
 
 
-async def _serve(node: str, store: Store, dataplane: IptablesDataplane, socket: str, health: Health) -> None:
+async def _serve(node: str, store: Store, dataplane: IptablesDataplane, socket: str, health: Health, watches: Watches) -> None:
     state, waiting, lock, outcome = State(store, node), Waiting(), asyncio.Lock(), Outcome()
     receipt = ReceiptWriter(store, keys.receipt(node, "policyd"), backend=BACKEND)
     enforcer = Enforcer(state, node, dataplane, waiting, receipt.report)
-    policyd_health(health, store, state, enforcer.counts, outcome)
+    policyd_health(health, store, watches, state, enforcer.counts, outcome)
 
     async def sync() -> Mapping[str, object]:
         async with lock:

@@ -9,7 +9,7 @@ from policyd.state import State
 from romana.health.conditions import Condition, failed, met
 from romana.health.daemon import Health
 from romana.health.families import gauge, histogram
-from romana.health.store_metrics import etcd_evidence
+from romana.health.store_metrics import Watches, etcd_evidence
 from romana.health.sync_metrics import sync_source, synced
 from romana.reconcile import Outcome
 from romana.store.api import Store
@@ -17,7 +17,7 @@ from romana.store.api import Store
 __all__ = ["policyd_health"]
 
 
-def policyd_health(health: Health, store: Store, state: State, counts: PolicyCounts, outcome: Outcome) -> None:
+def policyd_health(health: Health, store: Store, watches: Watches, state: State, counts: PolicyCounts, outcome: Outcome) -> None:
     """From now on `health` tells how policyd does."""
     etcd = etcd_evidence(store)
 
@@ -25,7 +25,7 @@ def policyd_health(health: Health, store: Store, state: State, counts: PolicyCou
         cache = (
             met("cache", "all that this node's policies mean is read") if state.whole else failed("cache", "not all is read yet")
         )
-        return await etcd.condition(), cache, synced("policy", outcome, lambda: "no sync yet")
+        return await etcd.condition(), watches.condition(), cache, synced("policy", outcome, lambda: "no sync yet")
 
     health.add(sync_source(outcome))
     health.add(lambda: _policy(counts))

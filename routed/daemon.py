@@ -17,7 +17,7 @@ from pathlib import Path
 from romana import config, keys, logs
 from romana.errors import ConfigError, RomanaError
 from romana.health.daemon import Health
-from romana.health.store_metrics import store_source
+from romana.health.store_metrics import Watches, store_source
 from romana.reconcile import Outcome, Pace, ReceiptWriter, Source, once, run
 from romana.store import schema
 from romana.store.api import Store
@@ -34,6 +34,9 @@ from routed.text import op_text
 __all__ = ["main", "serve"]
 
 log = logging.getLogger(__name__)
+
+Told = tuple[Health, Watches]
+"""A daemon's health, and what of it the store's client knows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,13 +61,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-async def serve(node: str, store: Store, table: Table, events: Source, pace: Pace, health: Health | None = None) -> None:
-    """Keep the routes right and the receipt current until cancelled; `health` tells of it."""
+async def serve(node: str, store: Store, table: Table, events: Source, pace: Pace, told: Told | None = None) -> None:
+    """Keep the routes right and the receipt current until cancelled; `told` is where its health is told."""
     state, outcome = State(store), Outcome()
     receipt = ReceiptWriter(store, keys.receipt(node, "routed"), backend="netlink")
     router = Router(node, state, table, receipt.report)
-    if health is not None:
-        routed_health(health, store, state, router.counts, outcome)
+    if told is not None:
+        routed_health(told[0], store, told[1], state, router.counts, outcome)
     sync = outcome.guard(Settled(store).guard(router.sync))
     async with asyncio.TaskGroup() as tasks:
         layout = Source(schema.KEY, partial(schema.follow, store))
@@ -90,7 +93,8 @@ async def _until_stopped(settings: config.Config, node: str, flags: argparse.Nam
                     await _only_once(node, store, table, dry=flags.dry_run)
                 else:
                     events = Source("kernel", lambda: watch_kernel(lambda: table.port))
-                    await serve(node, store, table, events, Pace(resync_s=settings.routed.resync_s), health)
+                    told = health, Watches(counts)
+                    await serve(node, store, table, events, Pace(resync_s=settings.routed.resync_s), told)
         finally:
             await store.close()
 

@@ -7,7 +7,7 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from romana.health.conditions import Condition, failed, met
 from romana.health.daemon import Health
 from romana.health.families import counter, gauge
-from romana.health.store_metrics import etcd_evidence
+from romana.health.store_metrics import Watches, etcd_evidence
 from romana.health.sync_metrics import sync_source, synced
 from romana.reconcile import Outcome
 from romana.store.api import Store
@@ -17,14 +17,14 @@ from routed.state import State
 __all__ = ["routed_health"]
 
 
-def routed_health(health: Health, store: Store, state: State, counts: RouteCounts, outcome: Outcome) -> None:
+def routed_health(health: Health, store: Store, watches: Watches, state: State, counts: RouteCounts, outcome: Outcome) -> None:
     """From now on `health` tells how routed does."""
     etcd = etcd_evidence(store)
 
     async def conditions() -> Sequence[Condition]:
         unread = state.unread
         cache = failed("cache", f"not read yet: {', '.join(unread)}") if unread else met("cache", "nodes/ and blocks/ are read")
-        return await etcd.condition(), cache, synced("routes", outcome, lambda: "no sync yet")
+        return await etcd.condition(), watches.condition(), cache, synced("routes", outcome, lambda: "no sync yet")
 
     health.add(sync_source(outcome))
     health.add(lambda: _routes(counts))

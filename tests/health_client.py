@@ -14,13 +14,15 @@ __all__ = ["Told", "ask", "ask_in", "lines", "talk", "values"]
 PATIENCE_S = 60.0
 
 _ASK = """
-import http.client, json, sys
-port, found = int(sys.argv[1]), {}
-for path in sys.argv[2:]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", path)
-    answer = connection.getresponse()
-    found[path] = [answer.status, answer.read().decode()]
+import json, socket, sys
+found = []
+for text in sys.argv[1:]:
+    port, page = text.split(":")
+    with socket.create_connection(("127.0.0.1", int(port)), 60) as asked:
+        asked.sendall(f"GET {page} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+        answer = b"".join(iter(lambda: asked.recv(1 << 16), b""))
+    head, _, body = answer.decode().partition("\\r\\n\\r\\n")
+    found.append([int(head.split()[1]), body, head])
 print(json.dumps(found))
 """
 
@@ -53,12 +55,12 @@ async def ask(path: str, page: str, method: str = "GET") -> Told:
     return Told(int(head.split()[1]), body.decode(), head.decode())
 
 
-def ask_in(netns: str, port: int, *pages: str) -> dict[str, Told]:
-    """The answers at loopback of a network namespace (its path)."""
-    command = ["nsenter", f"--net={netns}", sys.executable, "-c", _ASK, str(port), *pages]
+def ask_in(netns: str, *wanted: tuple[int, str]) -> list[Told]:
+    """The answers at ports and pages on loopback of a network namespace (its path)."""
+    command = ["nsenter", f"--net={netns}", sys.executable, "-I", "-S", "-c", _ASK, *(f"{port}:{page}" for port, page in wanted)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
-    return {page: Told(status, body) for page, (status, body) in json.loads(done.stdout).items()}
+    return [Told(*told) for told in json.loads(done.stdout)]
 
 
 def values(page: str, name: str, **labels: str) -> list[float]:

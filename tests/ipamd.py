@@ -134,7 +134,7 @@ async def running(
     restore_hold_s: float = 0.0,
 ) -> AsyncIterator[Running]:
     """An ipamd on this store; with `whole`, once it has read it."""
-    more = {"clock": clock} if clock else {}
+    more: dict[str, Any] = {"clock": clock} if clock else {}
     ipamd = Ipamd(store, cooldown_s, lag_s=lambda: 0.0, restore_hold_s=restore_hold_s, recovery_s=0.05, **more)
     stop = asyncio.Event()
     with tempfile.TemporaryDirectory(prefix="ipamd-") as folder:

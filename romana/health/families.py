@@ -5,6 +5,7 @@ samples each: the loop does other work between them (`romana.health.exposition`)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
@@ -41,11 +42,17 @@ def gauge(name: str, words: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, words, value=value)
 
 
-def gauges(name: str, words: str, labels: Sequence[str], values: Mapping[Labels, float]) -> Iterator[GaugeMetricFamily]:
-    """A gauge with labels, in parts."""
-    items = sorted(values.items())
-    for start in range(0, max(len(items), 1), PART):
+def gauges(
+    name: str, words: str, labels: Sequence[str], values: Mapping[Labels, float] | Iterable[tuple[Labels, float]]
+) -> Iterator[GaugeMetricFamily]:
+    """A gauge with labels, in parts; an iterable is asked for a part at a time."""
+    items = iter(sorted(values.items()) if isinstance(values, Mapping) else values)
+    part = list(islice(items, PART))
+    while True:
         family = GaugeMetricFamily(name, words, labels=labels)
-        for found, value in items[start : start + PART]:
+        for found, value in part:
             family.add_metric(found, value)
         yield family
+        part = list(islice(items, PART))
+        if not part:
+            return

@@ -1,17 +1,19 @@
-"""Metrics of a daemon's client of etcd, and the condition that etcd answers."""
+"""Metrics of a daemon's client of etcd, and the conditions that etcd answers and that what is known stays current."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 from prometheus_client.core import Metric
 
 from romana.counting import Counter, Labels
-from romana.health.evidence import Evidence
+from romana.health.conditions import Condition, failed, met
+from romana.health.evidence import STALE_S, Evidence
 from romana.health.families import Source, counter, gauges, histogram
 from romana.store import schema
 from romana.store.api import Store
 from romana.store.counts import StoreCounts, WatchCounts
 
-__all__ = ["etcd_evidence", "store_source"]
+__all__ = ["Watches", "etcd_evidence", "store_source"]
 
 
 def etcd_evidence(store: Store) -> Evidence:
@@ -21,6 +23,29 @@ def etcd_evidence(store: Store) -> Evidence:
         return f"revision {(await store.list(schema.KEY)).revision}"
 
     return Evidence("etcd", ask)
+
+
+class Watches:
+    """That watches stand. etcd may answer reads and still refuse one (a role that was changed): then what is known gets old.
+
+    One that is opened again is given STALE_S, counted from when somebody first asked. `clock` is monotonic, in seconds.
+    """
+
+    def __init__(self, counts: StoreCounts, clock: Callable[[], float] = time.monotonic) -> None:
+        self._counts = counts
+        self._clock = clock
+        self._since_s: float | None = None
+
+    def condition(self) -> Condition:
+        """Whether all stand, or have not been down for long."""
+        down = [f"{name}/" for name, watch in self._counts.watches.items() if watch.standing < watch.wanted]
+        if not down:
+            self._since_s = None
+            return met("watches", f"{sum(watch.standing for watch in self._counts.watches.values())} stand")
+        if self._since_s is None:
+            self._since_s = self._clock()
+        told = f"down for {self._clock() - self._since_s:.1f} s: {', '.join(sorted(down))}"
+        return failed("watches", told) if self._clock() - self._since_s > STALE_S else met("watches", told)
 
 
 def store_source(counts: StoreCounts) -> Source:

@@ -6,8 +6,10 @@ from romana.counting import Counter, Distribution, buckets, outcome_of
 from romana.errors import Ambiguous, Unavailable
 from romana.health.conditions import all_met, failed, met, note, report
 from romana.health.evidence import FRESH_S, STALE_S, Evidence
+from romana.health.store_metrics import Watches
 from romana.health.sync_metrics import STUCK_S, synced
 from romana.reconcile import Outcome
+from romana.store.counts import StoreCounts
 from romana.store.failures import Rejected, TokenRefused
 from tests.ipamd import Clock
 
@@ -124,6 +126,20 @@ async def test_a_sync_that_fails_hangs_or_never_came_is_told() -> None:
     await task
     assert synced("routes", outcome, str).is_met
     assert {labels: sum(spread.counts) for labels, spread in outcome.seconds.spreads.items()} == {("ok",): 2, ("unavailable",): 1}
+
+
+def test_watches_may_be_opened_again_but_not_be_down_for_long() -> None:
+    counts, clock = StoreCounts(), Clock()
+    watches = Watches(counts, clock)
+    counts.watch("pods/a/").wanted = 2
+    counts.watch("nodes/").wanted = counts.watch("nodes/").standing = 1
+    assert watches.condition().is_met
+    clock.now_s += STALE_S + 1
+    assert watches.condition().line() == "[-]watches failed: down for 11.0 s: pods/"
+    counts.watch("pods/b/").standing = 2
+    assert watches.condition().line() == "[+]watches ok: 3 stand"
+    counts.watch("pods/b/").standing = 1
+    assert watches.condition().is_met
 
 
 def test_a_distribution_counts_each_value_below_its_bound_and_all_below_infinity() -> None:

@@ -16,7 +16,7 @@ from policyd.metrics import policyd_health
 from policyd.state import State as PolicyState
 from romana.config import Config, HealthConfig
 from romana.health.daemon import Health
-from romana.health.store_metrics import store_source
+from romana.health.store_metrics import Watches, store_source
 from romana.reconcile import Outcome
 from romana.rpc.client import Client
 from romana.store.counts import StoreCounts
@@ -45,7 +45,7 @@ async def routed_page() -> str:
     counts, store = RouteCounts(), MemoryStore()
     counts.synced(["add"], 1, 0, 0, is_repair=False)
     health = Health("routed", "off", [store_source(counted())])
-    routed_health(health, store, RouteState(store), counts, outcome())
+    routed_health(health, store, Watches(counted()), RouteState(store), counts, outcome())
     return await page_of(health)
 
 
@@ -54,7 +54,7 @@ async def policyd_page() -> str:
     counts.compile_s.observe(1.0)
     counts.apply_s.observe(1.0)
     health = Health("policyd", "off", [store_source(counted())])
-    policyd_health(health, store, PolicyState(store, "n1"), counts, outcome())
+    policyd_health(health, store, Watches(counted()), PolicyState(store, "n1"), counts, outcome())
     return await page_of(health)
 
 
