@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from romana.store.etcd import EtcdStore
 from tests.etcd.server import EtcdServer
 from tests.etcd.test_ipamd_process import COMMAND, configure, until_healthy
 from tests.health_client import ask, lines, values
-from tests.ipamd import Calls, flat
+from tests.ipamd import Calls, flat, until
 
 pytestmark = pytest.mark.etcd
 
@@ -30,12 +31,13 @@ class Daemon:
         self.health = f"{folder}/health"
         self.address = f"unix:{folder}/a.sock"
         self.config = configure(folder, etcd, ipam={"cooldown_s": 3600})
+        self.log = folder / "log"
 
     @contextmanager
-    def runs(self) -> Iterator[subprocess.Popen[bytes]]:
-        """As a process, ended by its own pid."""
-        environ = {**os.environ, "ROMANA_HEALTH_IPAMD": f"unix:{self.health}"}
-        with self.config.with_suffix(".log").open("ab") as log:
+    def runs(self, health: str = "") -> Iterator[subprocess.Popen[bytes]]:
+        """As a process, ended by its own pid; `health`: told there, and not at the socket."""
+        environ = {**os.environ, "ROMANA_HEALTH_IPAMD": health or f"unix:{self.health}"}
+        with self.log.open("ab") as log:
             started = subprocess.Popen([*COMMAND, "--config", str(self.config)], stderr=log, env=environ)
         try:
             yield started
@@ -171,3 +173,27 @@ async def test_a_group_that_is_used_up_shows_as_full(etcd_store: EtcdStore, daem
         assert values(page, "romana_ipam_request_seconds_count", call="Allocate", outcome="exhausted") == [1]
         assert len((await etcd_store.list(keys.BLOCKS)).items) == 4
     await calls.client.close()
+
+
+async def test_a_taken_port_is_told_with_its_key_and_ipamd_serves_all_the_same(tmp_path: Path, own_etcd: EtcdServer) -> None:
+    daemon = Daemon(tmp_path, own_etcd.target)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with daemon.runs(f"127.0.0.1:{port}"):
+            await until_healthy(daemon.address)
+            await until(lambda: "change health.ipamd, or end what listens there" in daemon.log.read_text())
+            calls = Calls(daemon.address)
+            assert (await calls.apply(flat())).changed
+            await calls.client.close()
+            other.close()
+            await until(lambda: '"health is told"' in daemon.log.read_text())
+
+
+def test_an_address_that_is_none_is_told_and_ends_it_with_2(tmp_path: Path) -> None:
+    environ = {**os.environ, "ROMANA_HEALTH_IPAMD": "localhost:9601"}
+    command = [*COMMAND, "--config", str(configure(tmp_path, "127.0.0.1:1"))]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
+    assert ended.returncode == 2
+    assert "health.ipamd: is 'localhost:9601'; must be ADDRESS:PORT" in ended.stderr
