@@ -13,7 +13,9 @@ import pytest
 
 from romana import keys
 from romana.errors import Exhausted, NotFound
+from romana.store.api import Put
 from romana.store.etcd import EtcdStore
+from tests.etcd.cluster import EtcdCluster
 from tests.etcd.server import EtcdServer
 from tests.etcd.test_ipamd_process import COMMAND, configure, until_healthy
 from tests.health_client import ask, lines, values
@@ -197,3 +199,23 @@ def test_an_address_that_is_none_is_told_and_ends_it_with_2(tmp_path: Path) -> N
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ)
     assert ended.returncode == 2
     assert "health.ipamd: is 'localhost:9601'; must be ADDRESS:PORT" in ended.stderr
+
+
+@pytest.mark.long
+async def test_one_frozen_member_of_three_is_no_outage_and_two_are(etcd_installed: None, tmp_path: Path) -> None:
+    with EtcdCluster() as cluster:
+        daemon = Daemon(tmp_path, '", "'.join(cluster.targets))
+        store = EtcdStore(cluster.targets_from(1))
+        with daemon.runs():
+            await until_alive(daemon)
+            await daemon.becomes(200)
+            with cluster.frozen(0):  # the one that it uses
+                written = (await store.txn([], [Put("pods/a/b", b"")])).revision
+                told = ""
+                while not told or int(told.split("revision ")[1].split(",", maxsplit=1)[0]) < written:
+                    told = lines(await daemon.becomes(200), "[+]etcd ok: ")[0]
+                with cluster.frozen(1):
+                    assert lines(await daemon.becomes(503), "[-]etcd failed: ")
+            await daemon.becomes(200)
+            await until_healthy(daemon.address)
+        await store.close()
