@@ -49,6 +49,11 @@ class Reassertion:
         self._told = asyncio.Event()
         self._why = "ipamd has not been asked yet"
 
+    @property
+    def untold(self) -> str:
+        """Why ipamd was not told yet what lives here; empty: it was."""
+        return "" if self._told.is_set() else self._why
+
     async def ready(self) -> None:
         """Returns once ipamd was told what lives here, since the agent started; raises CniError 11 when that does not come."""
         try:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from cni import plumbing
 from cni.agent import Agent
+from cni.agent_counts import CallCounts
 from cni.agent_del import replay_pending
+from cni.agent_health import agent_health
 from cni.agent_ipam import Ipam
 from cni.agent_journal import Journal
 from cni.agent_keeper import keep
@@ -73,7 +75,9 @@ async def run(config: Config) -> None:
         async with ipamd, policyd, Reaper(pool) as reaper:
             ledger = Ledger(Path(config.agent.state_dir))
             parts = _parts(config, ipamd, policyd, threads, reaper, ledger)
-            await _serve(config, parts, Reassertion(parts, ipamd, ledger, read_boot_id()), stopping)
+            reassertion, counts = Reassertion(parts, ipamd, ledger, read_boot_id()), CallCounts()
+            async with agent_health(config, parts, ipamd, reassertion, counts).serving():
+                await _serve(config, parts, reassertion, counts, stopping)
 
 
 def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, reaper: Reaper, ledger: Ledger) -> Parts:
@@ -95,8 +99,8 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, re
     )
 
 
-async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stopping: asyncio.Event) -> None:
-    server = AgentServer(Path(config.agent.socket), Agent(parts, reassertion.ready).answer)
+async def _serve(config: Config, parts: Parts, reassertion: Reassertion, counts: CallCounts, stopping: asyncio.Event) -> None:
+    server = AgentServer(Path(config.agent.socket), counts.around(Agent(parts, reassertion.ready).answer))
     await server.start()
     background = (reassertion.run(), replay_pending(parts), keep(parts), release_stale(parts))
     working = [asyncio.create_task(work) for work in background]

@@ -202,6 +202,14 @@ class Occupancy:
             self._groups[network, path] = group.with_free(block)
             self._freed((network, path))
 
+    def group_at(self, network: str, cidr: Network) -> Group | None:
+        """The group that a block lies in."""
+        return self._group_of(network, cidr)
+
+    def reserved_of(self, network: str) -> Ranges:
+        """What is reserved in a network."""
+        return self._reserved.get(network, ())
+
     def _is_held(self, key: str, ip: Address) -> bool:
         block = self._blocks.get(key)
         return block is not None and bool(block.held >> block.offset(ip) & 1)

@@ -10,6 +10,7 @@ import grpc
 from ipam import codec_address, requests
 from ipam.allocation import Allocations
 from ipam.check.presences import HeardPresences
+from ipam.counts import IpamCounts, timed
 from ipam.inventory import Inventory
 from ipam.listing import attachments_of
 from ipam.reads import Reader
@@ -50,9 +51,11 @@ class IpamService(InventoryCalls, RecoveryCalls):
         reasserts: Reasserts,
         presences: HeardPresences,
         inventory: Inventory,
+        counts: IpamCounts,
     ) -> None:
         super().__init__(state, recovery, reasserts, presences)
         self._inventory = inventory
+        self.counts = counts
         self._store = store
         self._reader = reader
         self._state = state
@@ -122,6 +125,7 @@ class IpamService(InventoryCalls, RecoveryCalls):
         network, revision = await self._reservations.release(requests.read_reservation(request.cidr, ""))
         return ipam_pb2.ReleaseReservationResponse(network=network, revision=revision)
 
+    @timed("Allocate")
     async def _allocate(self, request: ipam_pb2.AllocateRequest) -> ipam_pb2.AllocateResponse:
         granted = await self._allocations.allocate(requests.read_allocate(request))
         return ipam_pb2.AllocateResponse(
@@ -132,6 +136,7 @@ class IpamService(InventoryCalls, RecoveryCalls):
             history=granted.history,
         )
 
+    @timed("Release")
     async def _release(self, request: ipam_pb2.ReleaseRequest) -> ipam_pb2.ReleaseResponse:
         released = await self._releases.release(requests.read_attachment(request.attachment))
         return ipam_pb2.ReleaseResponse(
