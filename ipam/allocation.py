@@ -167,6 +167,8 @@ class Allocations:
         # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
         if node is None or node.value.draining or node.value.uid != decided.node_uid or None in blocks:
             return None
+        if not all(self._is_as_picked(each) for each in picked):
+            return None
         record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
         rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
         taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
@@ -201,6 +203,15 @@ class Allocations:
         except Ambiguous:
             return None  # the next look sees whether it came
         return replace(granted, record=record, revision=result.revision) if result.succeeded else None
+
+    def _is_as_picked(self, picked: Picked) -> bool:
+        """Whether the address may be taken still: it is compared as it is now, and not as it was when it was picked."""
+        key = address_key(picked.address.network, picked.address.ip)
+        row = self._state.addresses.rows.get(key)
+        if row is None:
+            return True
+        early = picked.kind in {PickKind.STILL_COOLING, PickKind.FIXED}
+        return not row.value.held and (early or not self._state.occupancy.is_cooling(key))
 
     async def _read_back(self, wanted: Wanted, record: AttachmentRecord) -> Granted | None:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
