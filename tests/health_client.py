@@ -15,12 +15,13 @@ PATIENCE_S = 60.0
 
 _ASK = """
 import json, socket, sys
-found = []
+asked, found = [], []
 for text in sys.argv[1:]:
     port, page = text.split(":")
-    with socket.create_connection(("127.0.0.1", int(port)), 60) as asked:
-        asked.sendall(f"GET {page} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
-        answer = b"".join(iter(lambda: asked.recv(1 << 16), b""))
+    asked.append(socket.create_connection(("127.0.0.1", int(port)), 60))
+    asked[-1].sendall(f"GET {page} HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n".encode())
+for connection in asked:
+    answer = b"".join(iter(lambda: connection.recv(1 << 16), b""))
     head, _, body = answer.decode().partition("\\r\\n\\r\\n")
     found.append([int(head.split()[1]), body, head])
 print(json.dumps(found))

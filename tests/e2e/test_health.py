@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tests.e2e.conftest import Lab
 from tests.health_client import Told, ask_in, lines, values
 from tests.metrics_page import documented, exposed
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # etcd stands still for a while, and every daemon has to notice
 
 PORTS = {name: int(address.rpartition(":")[2]) for name, address in HealthConfig().model_dump().items()}
 NODE_DAEMONS = ("agent", "routed", "policyd")
@@ -31,12 +32,15 @@ def daemons(lab: Lab) -> dict[str, list[str]]:
 
 def ask_all(lab: Lab, page: str, only: Collection[str] | None = None) -> dict[str, Told]:
     """This page of every daemon, or of some."""
-    found: dict[str, Told] = {}
-    for netns, names in daemons(lab).items():
-        asked = [name for name in names if only is None or name in only]
-        if asked:
-            found |= dict(zip(asked, ask_in(netns, *((PORTS[name.partition("@")[0]], page) for name in asked)), strict=True))
-    return found
+    asked = {netns: [name for name in names if only is None or name in only] for netns, names in daemons(lab).items()}
+
+    def ask(netns: str) -> dict[str, Told]:
+        names = asked[netns]
+        return dict(zip(names, ask_in(netns, *((PORTS[name.partition("@")[0]], page) for name in names)), strict=True))
+
+    with ThreadPoolExecutor(len(asked)) as threads:  # a daemon that waits for evidence must not hold up the question to others
+        answers = threads.map(ask, [netns for netns, names in asked.items() if names])
+        return {name: told for answer in answers for name, told in answer.items()}
 
 
 def becomes(lab: Lab, status: int) -> dict[str, str]:

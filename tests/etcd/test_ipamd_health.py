@@ -21,7 +21,7 @@ from tests.etcd.test_ipamd_process import COMMAND, configure, until_healthy
 from tests.health_client import ask, lines, values
 from tests.ipamd import Calls, flat, until
 
-pytestmark = pytest.mark.etcd
+pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]  # an etcd that stands still is noticed after seconds
 
 STATES = ("allocated", "cooling", "reserved", "free")
 
