@@ -34,6 +34,7 @@ class FullWatch:
         self._full: tuple[FullGroup, ...] = ()
         self._told: dict[_Group, _Told] = {}
         self._changed = asyncio.Event()
+        self._closed = False
 
     def look(self) -> None:
         """Take what is full now. O(groups)."""
@@ -45,11 +46,16 @@ class FullWatch:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
+    def close(self) -> None:
+        """End what follows: this ipamd stops, and whoever watches goes on at another."""
+        self._closed = True
+        self._changed.set()
+
     async def follow(self) -> AsyncIterator[tuple[FullGroup, ...]]:
-        """What is full, and again whenever that has changed. Raises Unavailable before the store was read."""
+        """What is full, and again whenever that has changed, until `close`. Raises Unavailable before the store was read."""
         self._state.require_whole()
         self.look()
-        while True:
+        while not self._closed:
             changed = self._changed
             yield self._full
             await changed.wait()

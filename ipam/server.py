@@ -144,6 +144,7 @@ class Ipamd:
                 task.result()
         finally:
             await health.set(serving=False)
+            self.full.close()
             await server.stop(GRACE_S)
             for task in work:
                 task.cancel()

@@ -93,6 +93,17 @@ async def test_whoever_watches_hears_that_a_group_is_full_and_that_it_is_not_any
         await asyncio.gather(passing, return_exceptions=True)
 
 
+async def test_ipamd_that_stops_ends_the_watch(store: Store) -> None:
+    async with running(store) as run:
+        watcher = grpc.aio.insecure_channel(run.address)
+        told = aiter(TopologyStub(watcher).WatchFull(topology_pb2.WatchFullRequest()))
+        await anext(told)
+    async with asyncio.timeout(60):
+        with pytest.raises(StopAsyncIteration):
+            await anext(told)
+    await watcher.close()
+
+
 async def test_watch_before_the_store_was_read_is_told_to_come_again(store: Store) -> None:
     async with running(store) as run:
         run.ipamd.state.nodes.whole = False
