@@ -142,7 +142,7 @@ class State:
                 created = row.create_revision if row else revision
                 table.put(KeyValue(write.key, write.value, created, revision, version=1), values.get(write.key))
                 continue
-            for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
+            for key in list(filter(write.covers, table.rows)) if write.prefix or write.until else [write.key]:
                 table.remove(key, revision)
         self._writing = False
 

@@ -8,7 +8,7 @@ from romana.store.etcd import EtcdStore
 from tests.e2e.conftest import ROMANA, Lab, run
 from tests.etcd.damage import forget
 
-pytestmark = [pytest.mark.e2e]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def test_nothing_is_wrong_in_a_healthy_lab_and_every_agent_is_heard(lab: Lab) -> None:
