@@ -35,6 +35,8 @@ class Remembered:
     """ADDs that began and were not settled, the oldest first."""
     finished: dict[AttachmentId, Document] = field(default_factory=dict)
     """Finished attachments and what is kept of each."""
+    granted: dict[AttachmentId, Document] = field(default_factory=dict)
+    """What ipamd gave, and has not taken back."""
 
     def apply(self, op: str, key: AttachmentId, document: Document) -> None:
         """One line."""
@@ -47,11 +49,16 @@ class Remembered:
             self.finished[key] = document
         elif op == "forget":
             self.finished.pop(key, None)
+        elif op == "grant":
+            self.granted[key] = document
+        elif op == "released":
+            self.granted.pop(key, None)
 
     def lines(self) -> list[str]:
         """The fewest lines that add up to it."""
+        granted = [_line("grant", key, document) for key, document in self.granted.items()]
         finished = [_line("finish", key, document) for key, document in self.finished.items()]
-        return [*finished, *(_line("intend", key, {}) for key in self.intended)]
+        return [*granted, *finished, *(_line("intend", key, {}) for key in self.intended)]
 
 
 def replay(lines: Iterable[str]) -> Remembered:
@@ -94,21 +101,30 @@ class Journal:
         with self._lock:
             return dict(self._now.finished)
 
+    def granted(self) -> dict[AttachmentId, Document]:
+        """What ipamd gave, and has not taken back."""
+        with self._lock:
+            return dict(self._now.granted)
+
     def is_intended(self, key: AttachmentId) -> bool:
         """True until it is settled or finished."""
         return key in self._now.intended
+
+    def is_granted(self, key: AttachmentId) -> bool:
+        """True until it is released."""
+        return key in self._now.granted
 
     def is_finished(self, key: AttachmentId) -> bool:
         """True until it is forgotten."""
         return key in self._now.finished
 
     def append(self, op: str, key: AttachmentId, document: Document | None = None) -> None:
-        """`intend`, `settle`, `finish` (settles too) or `forget`; written when this returns."""
+        """`intend`, `settle`, `finish` (settles too), `forget`, `grant` or `released`; written when this returns."""
         with self._lock:
             self._now.apply(op, key, document or {})
             self._history += 1
             try:
-                if self._history > LINES_MAX + len(self._now.finished):
+                if self._history > LINES_MAX + len(self._now.finished) + len(self._now.granted):
                     old, self._fd = self._fd, self._rewrite()
                     os.close(old)
                 else:

@@ -71,23 +71,24 @@ async def run(config: Config) -> None:
     with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads, Pool() as pool:
         ipamd, policyd = Client(config.ipam.endpoints), Client([f"unix:{config.policy.socket}"])
         async with ipamd, policyd, Reaper(pool) as reaper:
-            ledger = Ledger(Path(config.agent.state_dir))
-            parts = _parts(config, ipamd, policyd, threads, reaper, ledger)
+            journal = Journal(Path(config.agent.state_dir))
+            ledger = Ledger(Path(config.agent.state_dir), journal)
+            parts = _parts(config, Ipam(ipamd, node_name(config), read_boot_id(), ledger), policyd, threads, reaper, journal)
             await _serve(config, parts, Reassertion(parts, ipamd, ledger, read_boot_id()), stopping)
 
 
-def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, reaper: Reaper, ledger: Ledger) -> Parts:
-    node, boot_id, state_dir = node_name(config), read_boot_id(), Path(config.agent.state_dir)
-    tombstones = Tombstones(state_dir, boot_id)
+def _parts(config: Config, ipam: Ipam, policyd: Client, threads: Executor, reaper: Reaper, journal: Journal) -> Parts:
+    node, state_dir = node_name(config), Path(config.agent.state_dir)
+    tombstones = Tombstones(state_dir, ipam.boot_id)
     return Parts(
         node=node,
         config=config.agent,
-        ipam=Ipam(ipamd, node, boot_id, ledger),
+        ipam=ipam,
         policy=Policy(policyd, node, settings=config.policy),
         pending=PendingReleases(state_dir),
         locks=Locks(tombstones.all()),
         tombstones=tombstones,
-        memory=Memory(Journal(state_dir)),
+        memory=Memory(journal),
         pool=reaper.pool,
         reaper=reaper,
         uplink=Uplink(),
