@@ -44,11 +44,10 @@ async def add(parts: Parts, request: Request, netns_fd: int | None, abort: Abort
 
 async def _finish_pending(parts: Parts, request: Request) -> None:
     """An earlier DEL of this attachment must be complete: else its release would take the new address."""
-    if parts.pending.has(request.attachment):
-        try:
-            await parts.release(request.attachment)
-        except Unavailable as err:
-            raise CniError(TRY_AGAIN, f"an earlier DEL waits for ipamd: {err}", "try again later") from err
+    try:
+        await parts.complete(request.attachment)
+    except Unavailable as err:
+        raise CniError(TRY_AGAIN, f"an earlier DEL waits for ipamd: {err}", "try again later") from err
 
 
 async def _wanted(parts: Parts, request: Request) -> Wiring:

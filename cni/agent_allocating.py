@@ -15,7 +15,7 @@ from cni.errors import INTERFACE_EXISTS, INVALID_CONFIG, PLUMBING_FAILED, CniErr
 from cni.request import Request
 from cni.veth import Ends, Veth
 from cni.wiring import HostEnd
-from romana.errors import NotFound, RomanaError, Unavailable
+from romana.errors import Conflict, Exhausted, NotFound, Refused, RomanaError, Unavailable
 
 __all__ = ["allocate_and_create", "undo"]
 
@@ -94,8 +94,12 @@ async def _ask_or_error(parts: Parts, request: Request, abort: Abort) -> Allocat
 
 
 async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
-    """Ask until the Pod is known to ipamd, or the time for it is over."""
+    """Ask until the Pod is known to ipamd, or the time for it is over.
+
+    A refusal may be for want of an address that a DEL has left behind and ipamd does not know of yet: then it is asked once more.
+    """
     give_up = time.monotonic() + parts.config.pod_wait_s
+    may_wait = True
     while True:
         abort.check()
         try:
@@ -110,6 +114,11 @@ async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
             if time.monotonic() > give_up or request.pod is None:
                 pod = f"pod {request.pod.namespace}/{request.pod.name}" if request.pod else "this node"
                 raise NotFound(f"ipamd does not know {pod} after {parts.config.pod_wait_s:g} s: {err}") from err
+        except (Conflict, Exhausted, Refused):
+            if not may_wait or not await parts.releasing.wait_for_all():
+                raise
+            may_wait = False
+            continue
         await asyncio.sleep(POD_PAUSE_S)
 
 

@@ -136,9 +136,7 @@ class Ipam:
     async def release(self, attachment: AttachmentId, timeout_s: float) -> bool:
         """Take an attachment's addresses back; False when there was nothing to take."""
         request = ReleaseRequest(attachment=self._key(attachment))
-        released = (await self._releasing.ask(request, timeout_s)).released
-        self._ledger.released(attachment)
-        return released
+        return (await self._releasing.ask(request, timeout_s)).released
 
     async def attachments(self, timeout_s: float) -> Mapping[AttachmentId, str] | None:
         """All of this node's with the boot that they were made in; None when ipamd does not know that call."""

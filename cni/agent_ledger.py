@@ -75,11 +75,6 @@ class Ledger:
         """ipamd has answered an allocation. Microseconds, on any thread."""
         self._journal.append("grant", attachment, grant.document())
 
-    def released(self, attachment: AttachmentId) -> None:
-        """ipamd has taken the release."""
-        if self._journal.is_granted(attachment):
-            self._journal.append("released", attachment)
-
     def grants(self) -> dict[AttachmentId, Grant]:
         """All that was granted and not released."""
         found = {}

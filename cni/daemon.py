@@ -109,6 +109,7 @@ async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stoppin
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_S):
             await server.stop()
+            await parts.releasing.wait_for_all()
     await _end(stopped)
     for task in working:
         await _end(task)

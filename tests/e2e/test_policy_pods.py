@@ -16,11 +16,11 @@ from romana.netlink.netns import call_in
 from romana.objects.kinds import POD
 from romana.objects.manifest import Identity
 from tests.e2e.cni_call import Container
-from tests.e2e.conftest import Lab, bring_up, take_down
+from tests.e2e.conftest import Lab, bring_up, eventually, take_down
 from tests.e2e.policy_guard import BACK, FROM_FRONTENDS, FRONT, node_of, policyd, reaches, seen_during
 from tests.e2e.policy_own_cases import OWN_CASES, network_policy
 from tests.e2e.policy_world import Stage, World, place_of, pod_document, stage
-from tests.e2e.test_faults import ADD_BOUND_S, eventually, frozen
+from tests.e2e.test_faults import ADD_BOUND_S, frozen
 
 pytestmark = [pytest.mark.e2e]
 

@@ -105,6 +105,11 @@ class Node:
         """Attachments whose routes are kept."""
         return self._remembered().finished
 
+    @property
+    def owed(self) -> list[AttachmentId]:
+        """Deleted, and their releases not taken."""
+        return list(self._remembered().owed)
+
     def note(self, op: str, key: AttachmentId, document: Mapping[str, Any] | None = None) -> None:
         """Append a line to the journal of an agent that does not run."""
         with (self.folder / "state" / "journal").open("a") as journal:
@@ -178,7 +183,12 @@ class Node:
 
     def is_clean(self) -> bool:
         """True when no attachment has left anything."""
-        return not (self.interfaces() or self.routes() or self.ipamd.held or self.pending or self.intents or self.records)
+        kept = self.pending or self.intents or self.records or self.owed
+        return not (self.interfaces() or self.routes() or self.ipamd.held or kept)
+
+    async def cleaned(self) -> None:
+        """Wait for that: a DEL is answered before ipamd has heard of it."""
+        await until(self.is_clean, 60)
 
     def _remembered(self) -> Remembered:
         return replay((self.folder / "state" / "journal").read_text().splitlines())

@@ -5,6 +5,7 @@ from pathlib import Path
 from cni.agent_files import AttachmentFiles
 from cni.agent_journal import Journal
 from cni.agent_ledger import Grant, GrantedAddress, Ledger
+from cni.agent_memory import Memory
 from cni.request import AttachmentId, PodId
 
 ONE, TWO = (AttachmentId("romana", name, "eth0") for name in ("c1", "c2"))
@@ -17,14 +18,14 @@ def opened(folder: Path) -> Ledger:
     return Ledger(folder, Journal(folder))
 
 
-def test_grants_outlive_the_process_and_releases_too(tmp_path: Path) -> None:
+def test_grants_outlive_the_process_until_they_are_released(tmp_path: Path) -> None:
     ledger = opened(tmp_path)
     ledger.granted(ONE, GRANT)
     ledger.granted(TWO, ANONYMOUS)
     assert opened(tmp_path).grants() == {ONE: GRANT, TWO: ANONYMOUS}
-    ledger = opened(tmp_path)
-    ledger.released(ONE)
-    ledger.released(ONE)
+    memory = Memory(Journal(tmp_path))
+    memory.released(ONE)
+    memory.released(ONE)
     assert opened(tmp_path).grants() == {TWO: ANONYMOUS}
 
 
