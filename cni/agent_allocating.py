@@ -63,26 +63,18 @@ async def undo(parts: Parts, request: Request, netns_fd: int) -> None:
 
 
 async def _both(parts: Parts, request: Request, veth: Veth, abort: Abort) -> _Both:
-    loop = asyncio.get_running_loop()
-    intended: asyncio.Future[bool] = loop.create_future()
-
     def create() -> bool | RomanaError:
-        is_first = True
-        try:
-            is_first = parts.memory.intend(request.attachment)
-        finally:
-            loop.call_soon_threadsafe(intended.set_result, is_first)
         try:
             return veth.create()
         except RomanaError as err:
             return err
 
-    creating = asyncio.create_task(parts.blocking(create))
+    is_first = parts.memory.intend(request.attachment)  # a line of the journal: sooner written than a thread is woken up
+    asking = asyncio.create_task(_ask_or_error(parts, request, abort))
     try:
-        is_first = await intended
-        allocation = await _ask_or_error(parts, request, abort)
+        created = await parts.soon(create)
     finally:
-        created = await creating
+        allocation = await asking
     return _Both(is_first, created, allocation)
 
 

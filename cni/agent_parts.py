@@ -36,6 +36,9 @@ Answer = TypeVar("Answer")
 RELEASE_S = 2.0
 """How long ipamd is asked before a release is left to later: the runtime may wait meanwhile with the next ADD."""
 
+FIRST_STEPS = 2
+"""Rounds of the event loop until a call to ipamd or policyd that was started just now is on its way: its task, and gRPC's."""
+
 
 @dataclass(frozen=True, slots=True)
 class Names:
@@ -89,6 +92,18 @@ class Parts:
     async def blocking(self, work: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs) -> Answer:
         """What `work` returns, called on a worker thread."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, lambda: work(*args, **kwargs))
+
+    async def soon(self, work: Callable[[], Answer]) -> Answer:
+        """What `work` returns, which asks the kernel something short.
+
+        By this very thread when no other attachment is worked on: to wake another up, and to be woken by it, takes longer than
+        the work where the machine is busy. In company on a worker, so that nobody waits behind it for the kernel's lock.
+        """
+        if not self.locks.is_alone:
+            return await self.blocking(work)
+        for _ in range(FIRST_STEPS):
+            await asyncio.sleep(0)
+        return work()
 
     async def remove(self, attachment: AttachmentId, netns_fd: int | None = None, deleted_ns: int = 0) -> HostEnd:
         """Take the attachment out of the kernel, and no longer keep it; tells what stood at the host's end.
