@@ -10,6 +10,8 @@ import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
+import uvloop
+
 from cni import plumbing
 from cni.agent import Agent
 from cni.agent_del import replay_pending
@@ -54,7 +56,7 @@ def main() -> None:
     try:
         config = load(arguments.config)
         logs.set_up(config.log.level)
-        asyncio.run(run(config))
+        uvloop.run(run(config))
     except ConfigError as err:
         sys.stderr.write(f"romana-agent: {err}\n")
         sys.exit(2)
