@@ -1,6 +1,5 @@
 """What the agent asks ipamd, in the agent's own words."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -125,22 +124,20 @@ class Ipam:
             if is_fresh or isinstance(err, NotFound):
                 raise
             return await self.allocate(attachment, pod, deadline - time.monotonic(), networks)
-        await self._remember(attachment, pod, answer)
+        self._remember(attachment, pod, answer)
         addresses = tuple(_host_address(address.ip) for address in answer.addresses)
         return Allocation(addresses, answer.host_interface, answer.existing, answer.revision)
 
-    async def _remember(self, attachment: AttachmentId, pod: PodId | None, answer: AllocateResponse) -> None:
+    def _remember(self, attachment: AttachmentId, pod: PodId | None, answer: AllocateResponse) -> None:
         """Before anybody uses the address: a restored store has to be told of it (cni/agent_reassert.py)."""
         granted = tuple(GrantedAddress(address.network, address.ip, address.block) for address in answer.addresses)
-        await asyncio.to_thread(self._ledger.granted, attachment, Grant(pod, granted))
+        self._ledger.granted(attachment, Grant(pod, granted))
         self._ledger.saw(answer.history, answer.revision)
 
     async def release(self, attachment: AttachmentId, timeout_s: float) -> bool:
         """Take an attachment's addresses back; False when there was nothing to take."""
         request = ReleaseRequest(attachment=self._key(attachment))
-        released = (await self._releasing.ask(request, timeout_s)).released
-        await asyncio.to_thread(self._ledger.released, attachment)
-        return released
+        return (await self._releasing.ask(request, timeout_s)).released
 
     async def attachments(self, timeout_s: float) -> Mapping[AttachmentId, str] | None:
         """All of this node's with the boot that they were made in; None when ipamd does not know that call."""

@@ -44,6 +44,11 @@ class Locks:
         self._adds: dict[AttachmentId, dict[Abort, int]] = {}
         self._deleted: dict[AttachmentId, int] = dict(deleted or {})
 
+    @property
+    def is_alone(self) -> bool:
+        """True while one attachment is worked on at most."""
+        return len(self._locks) < 2
+
     def is_held(self, attachment: AttachmentId) -> bool:
         """True while somebody works on this attachment, or waits to."""
         return attachment in self._locks

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cni.bytecode import python_shim
 from cni.compiling import compiled_shim
 from romana.errors import NotFound, Refused, Unavailable
 
@@ -149,7 +150,7 @@ def _program(shim: Shim) -> tuple[Shim, str, bytes]:
             if shim is Shim.C:
                 raise
             why = str(err)
-    return Shim.PYTHON, why, (Path(__file__).parent / "shim.py").read_bytes()
+    return Shim.PYTHON, why, python_shim()
 
 
 def _is_ours(program: Path) -> bool:

@@ -30,6 +30,8 @@ class FakeIpamd:
     """An entry is one address, or one of each family with a comma between them."""
     failures: dict[str, list[RomanaError]] = field(default_factory=dict)
     delay_s: dict[str, float] = field(default_factory=dict)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    """A call waits until the event of its method is set."""
     calls: list[tuple[str, Key]] = field(default_factory=list)
     requests: list[ipam_pb2.AllocateRequest] = field(default_factory=list)
     known: bool = True
@@ -76,6 +78,8 @@ class FakeIpamd:
     async def meet(self, method: str) -> None:
         """What every call does; those that the agent makes by itself are in no list of `calls`."""
         await asyncio.sleep(self.delay_s.get(method, 0))
+        if method in self.gates:
+            await self.gates[method].wait()
         if self.failures.get(method):
             raise self.failures[method].pop(0)
 

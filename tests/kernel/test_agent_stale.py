@@ -49,7 +49,7 @@ async def test_reboot_gives_back_what_was_attached(node: Node) -> None:
     await until(lambda: not node.interfaces())
     node.settings["stale_after_s"] = 3000.0  # one look is enough
     await node.start_agent()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
 
 
 async def test_reboot_with_ipamd_away_gives_back_later(node: Node) -> None:
@@ -62,13 +62,13 @@ async def test_reboot_with_ipamd_away_gives_back_later(node: Node) -> None:
     await asyncio.sleep(0.5)
     assert node.ipamd.held
     await node.start_ipamd()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
 
 
 async def test_namespace_that_died_without_a_del_gives_its_address_back(node: Node) -> None:
     with namespace("pod") as pod:
         await node.cni("ADD", pod)
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
 
 
 async def test_living_pods_keep_their_addresses(node: Node, pod: str) -> None:
@@ -96,4 +96,4 @@ async def test_release_that_fails_is_tried_again(node: Node) -> None:
         await node.cni("ADD", pod)
     await until(lambda: bool(node.pending), WAIT_S)
     node.ipamd.failures.clear()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
