@@ -3,7 +3,7 @@
 import grpc
 
 from ipam import codec_address, codec_history, requests
-from ipam.history import Seen, Verdict
+from ipam.history import Verdict
 from ipam.reasserting import Heard
 from ipam.reasserts import Reasserts
 from ipam.recovery import Recovery
@@ -46,7 +46,7 @@ class RecoveryCalls(IpamServicer):
 
     async def Recovery(self, request: ipam_pb2.RecoveryRequest, context: Context) -> ipam_pb2.RecoveryResponse:  # noqa: N802, ARG002
         """Where the store's history stands, and what a recovery waits for."""
-        seen = Seen(request.seen_history, request.seen_revision)
+        seen = requests.read_seen(request)
         asker = f"the agent of node {requests.read_node_name(request.node)}" if request.node else "a client"
         marker = [keys.restored_node(request.node), keys.node(request.node)] if request.node else []
         point, verdict, found = await self._recovery.look(seen, asker, *marker)
