@@ -222,6 +222,7 @@ async def ipamd(shared_etcd: EtcdServer) -> AsyncIterator[tuple[EtcdStore, Runni
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("bad", CASES.values(), ids=CASES.keys())
 async def test_bad_input_has_its_status_and_reason_and_writes_nothing(ipamd: tuple[EtcdStore, Running], bad: Bad) -> None:
+    """I8, S15."""
     store, run = ipamd
     before = await keyspace(store, run)
     with pytest.raises(bad.error, match=bad.words) as caught:

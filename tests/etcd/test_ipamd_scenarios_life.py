@@ -2,7 +2,9 @@
 
 import asyncio
 import copy
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,8 +15,11 @@ from romana.errors import Conflict, Exhausted, Refused, Unavailable
 from romana.store.api import KeyValue, Put, Store
 from romana.store.etcd import EtcdStore
 from romana.v1 import ipam_pb2, store_pb2
+from tests.etcd.cluster import EtcdCluster
 from tests.etcd.server import EtcdServer
-from tests.ipamd import Calls, Clock, Running, attachment, flat, running, until
+from tests.ipamd import Clock, Running, attachment, flat, running, until
+
+Answer = TypeVar("Answer")
 
 HOUR_MS = 3_600_000
 
@@ -122,49 +127,77 @@ async def test_s8_a_thousand_pods_of_a_cluster_at_once_and_their_teardown(store:
 @pytest.mark.etcd
 async def test_s9_an_etcd_that_is_compacted_stalls_and_dies_in_a_storm_loses_and_doubles_nothing(own_etcd: EtcdServer) -> None:
     """I1, I2, I14: acknowledged addresses are all there; what could not be answered was asked again."""
-    stores = [EtcdStore([own_etcd.target]) for _ in range(3)]
+
+    async def compact(store: EtcdStore) -> None:
+        await store.compact((await store.status()).revision)
+
+    async def stall(_: EtcdStore) -> None:
+        await asyncio.to_thread(own_etcd.freeze)
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(own_etcd.thaw)
+
+    async def die(_: EtcdStore) -> None:
+        await asyncio.to_thread(own_etcd.kill)
+        await asyncio.to_thread(own_etcd.start)
+
+    await storm([own_etcd.target], [compact, stall, die])
+
+
+@pytest.mark.long
+@pytest.mark.etcd
+@pytest.mark.timeout(600)
+async def test_s9_three_members_lose_their_leader_again_and_again_in_a_storm(etcd_installed: None) -> None:
+    """Whichever member leads: each is killed, and comes back, in turn."""
+    with EtcdCluster() as cluster:
+
+        async def lose(number: int, _: EtcdStore) -> None:
+            await asyncio.to_thread(cluster.members[number].kill)
+            await asyncio.sleep(1)
+            await asyncio.to_thread(cluster.start)
+
+        await storm(cluster.targets, [partial(lose, number % 3) for number in range(9)])
+
+
+async def storm(targets: list[str], faults_: Sequence[Callable[[EtcdStore], Awaitable[None]]]) -> None:
+    """Two ipamd give and take while one thing after the other happens to etcd; then all that was told is there, once."""
+    stores = [EtcdStore(targets) for _ in range(3)]
     async with running(stores[0], cooldown_s=0) as one, running(stores[1], cooldown_s=0) as two:
         await one.apply(flat(block_mask=28))
         for number in range(3):
             await one.add_node(f"n{number}")
         told: dict[str, str] = {}
+        rounds, over = 0, asyncio.Event()
 
         async def worker(run: Running, number: int) -> None:
-            for round_ in range(8):
+            nonlocal rounds
+            round_ = 0
+            while not over.is_set():
                 place = (f"n{number % 3}", f"c{number}-{round_}")
                 key = keys.attachment(place[0], "romana", place[1], "eth0")
-                told[key] = await insist(run, *place)
+                told[key] = (await insist(partial(run.allocate, *place))).addresses[0].ip
                 if round_ % 2:
                     del told[key]
-                    await run.release(*place)
+                    await insist(partial(run.release, *place))
+                round_, rounds = round_ + 1, rounds + 1
 
-        storm = asyncio.gather(*(worker((one, two)[number % 2], number) for number in range(20)))
-
-        async def further(count: int) -> None:
-            seen = len(told)
-            await until(lambda: len(told) >= seen + count or storm.done())
-
-        await further(5)
-        await stores[2].compact((await stores[2].status()).revision)
-        await further(5)
-        await asyncio.to_thread(own_etcd.freeze)
-        await asyncio.sleep(0.2)
-        await asyncio.to_thread(own_etcd.thaw)
-        await further(5)
-        await asyncio.to_thread(own_etcd.kill)
-        await asyncio.to_thread(own_etcd.start)
-        await storm
-        assert len(set(told.values())) == len(told) == 20 * 4
+        workers = [asyncio.create_task(worker((one, two)[number % 2], number)) for number in range(20)]
+        for fault in faults_:
+            seen = rounds
+            await until(lambda seen=seen: rounds >= seen + 20 or any(task.done() for task in workers))  # type: ignore[misc]
+            await fault(stores[2])
+        over.set()
+        await asyncio.gather(*workers)
+        assert len(set(told.values())) == len(told) >= 20
         assert await faults(stores[2], told) == []
     for store in stores:
         await store.close()
 
 
-async def insist(run: Calls, node: str, container: str) -> str:
+async def insist(call: Callable[[], Awaitable[Answer]]) -> Answer:
     """As an agent: what may succeed later is asked again."""
     while True:
         try:
-            return await run.ip(node, container)
+            return await call()
         except (Unavailable, Conflict):
             await asyncio.sleep(0.05)
 

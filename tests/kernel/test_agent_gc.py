@@ -87,6 +87,7 @@ async def test_one_interface_of_a_container_may_go_and_the_other_stay(node: Node
 
 
 async def test_an_add_that_runs_or_has_just_finished_is_left_alone(node: Node, pods: list[str]) -> None:
+    """S5."""
     node.ipamd.delay_s["Allocate"] = 1.0
     adding = asyncio.create_task(node.cni("ADD", pods[0]))
     await asyncio.sleep(0.5)
