@@ -3,6 +3,7 @@
 bytes --text--> tree --here--> drafts and groups, faults --checks--> more faults --> TopologyDocument, or all faults at once
 """
 
+import re
 from collections.abc import Mapping
 
 from ipam.topology import syntax
@@ -33,6 +34,8 @@ _NETWORK_KEYS = ("name", "cidr", "block_mask", "tenants", "owner", "reserved", "
 _TOPOLOGY_KEYS = ("networks", "map")
 _GROUP_KEYS = ("name", "assignment", "routing", "groups", "weight", "cidr")
 _HOST_KEYS = ("name", "ip")
+
+_CIDR_OF_MEMBER = re.compile(r"(.+)\[\d+\]\.cidr(\[\d+\])?")
 
 COOLDOWN_MAX_S = 86_400
 NORMALISED_MAX_BYTES = 800_000  # of the 1,000,000 of a transaction (romana/store/limits.py): nodes are placed in the same one
@@ -128,7 +131,9 @@ class _TopologyReader:
         self._faults += host_faults(self._hosts)
         known = [self._networks[name] for name in names if name in self._networks]
         self._faults += stray_faults(at_key(path, "map"), groups, known)
-        self._faults += carving_faults(at_key(path, "map"), groups, known)
+        # Where a prefix of one of them could not be read, what is said of a list of groups only follows from that.
+        unread = {match.group(1) for fault in self._faults if (match := _CIDR_OF_MEMBER.fullmatch(fault.path))}
+        self._faults += [fault for fault in carving_faults(at_key(path, "map"), groups, known) if fault.path not in unread]
         return Topology(names, groups)
 
     def _map_entry(self, tree: Tree, path: str) -> Group:
