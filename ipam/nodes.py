@@ -100,7 +100,8 @@ class Nodes:
         if old is not None and wanted.uid not in {"", old.value.uid}:
             raise Refused(
                 f"node {wanted.name} is there as another incarnation (uid {old.value.uid}, the request has {wanted.uid}); "
-                f"remove that one first: romana node remove {wanted.name}"
+                f"remove that one first: romana node remove {wanted.name}",
+                reason="NODE_REPLACED",
             )
         faults = [
             Fault(f"addresses[{index}]", f"{address} {why}")
@@ -108,7 +109,7 @@ class Nodes:
             for why in self._in_use(wanted.name, address)
         ]
         if faults:
-            raise Refused(f"node {wanted.name} cannot have these addresses", faults)
+            raise Refused(f"node {wanted.name} cannot have these addresses", faults, reason="NODE_ADDRESS_TAKEN")
 
     def _in_use(self, name: str, address: Address) -> list[str]:
         users = [row.value.name for row in self._state.nodes.rows.values() if address in row.value.addresses]
@@ -132,7 +133,8 @@ def placements_with(prefixes: Sequence[Prefix], node: NodeRecord, counts: Counts
         leaf = leaves.get((place.network, place.path))
         if leaf is not None and leaf.cidr == place.cidr and leaf not in candidates.get(place.network, ()):
             faults = misfits([leaf], node.name, labels)
-            raise Refused(f"node {node.name} would leave group {place.path} ({place.name}); a node never moves", faults)
+            words = f"node {node.name} would leave group {place.path} ({place.name}); a node never moves"
+            raise Refused(words, faults, reason="NODE_WOULD_MOVE")
     known = {place.network for place in node.placements}
     added = [placement_in(fewest(found, counts)) for network, found in candidates.items() if network not in known]
     return (*node.placements, *added)

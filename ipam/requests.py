@@ -94,7 +94,7 @@ def read_reservation(text: str, note: str) -> Network:
     except ValueError as err:
         refuse([Fault("cidr", f"{syntax.quoted(text)} is no prefix: {err}"), *faults])
         raise AssertionError from err  # refuse raised
-    if not faults and ("%" in text or "." in text and cidr.version == 6):  # each would be another key for the same addresses
+    if not faults and ("%" in text or ("." in text and cidr.version == 6)):  # each would be another key for the same addresses
         faults.append(Fault("cidr", f"{syntax.quoted(text)} carries a zone, or IPv4 in IPv6; write it without"))
     refuse(faults)
     return cidr

@@ -178,8 +178,16 @@ CASES: dict[str, Bad] = {
     "node without an address": invalid(node(addresses=[]), "addresses"),
     "node with two addresses of a family": invalid(node(addresses=["198.18.9.9", "198.18.9.8"]), "addresses[1]"),
     "node's label": invalid(node(labels={"a b": "c"}), "labels"),
-    "node of pods' addresses": Bad(node(addresses=["10.40.0.7"]), Refused, "REFUSED", "open", ("addresses[0]",)),
-    "unknown node to remove a reservation": Bad(
+    "node of pods' addresses": Bad(node(addresses=["10.40.0.7"]), Refused, "NODE_ADDRESS_TAKEN", "open", ("addresses[0]",)),
+    "node of another incarnation": Bad(node(name="n1", uid="uid-0"), Refused, "NODE_REPLACED", "uid-1"),
+    "unknown node to show": Bad(lambda run: run.node("n9"), NotFound, "NODE_UNKNOWN", "nodes/n9"),
+    "re-asserted by another incarnation": Bad(
+        lambda run: run.ipam(
+            lambda stub, left: stub.Reassert(ipam_pb2.ReassertRequest(node="n1", node_uid="uid-0"), timeout=left)
+        ),
+        Refused, "NODE_REPLACED", "uid-1",
+    ),
+    "reservation that is not there": Bad(
         lambda run: run.ipam(
             lambda stub, left: stub.ReleaseReservation(ipam_pb2.ReleaseReservationRequest(cidr="10.40.0.64/29"), timeout=left)
         ),
@@ -204,7 +212,7 @@ CASES: dict[str, Bad] = {
     "10,000 groups, one wrong": Bad(
         applied(groups(GROUPS, routing="fast")), InvalidInput, INVALID, "document", (f"{MAP}[{GROUPS - 1}].routing",)
     ),
-    "10,000 groups in the way of live addresses": Bad(applied(groups(GROUPS)), Refused, "REFUSED", "cannot be changed", HELD),
+    "10,000 groups in the way of live addresses": Bad(applied(groups(GROUPS)), Refused, "TOPOLOGY_IN_THE_WAY", "cannot be changed", HELD),
     "40,000 groups": Bad(applied(groups(4 * GROUPS)), InvalidInput, INVALID, "too large", ("",)),
 }  # fmt: skip
 
