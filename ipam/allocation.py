@@ -59,6 +59,17 @@ class Granted:
     """Which the revision belongs to."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What an allocation was decided on."""
+
+    node_uid: str
+    topology: int
+    """Its mod_revision."""
+    reservations: int
+    """The revision up to which all were known."""
+
+
 class Allocations:
     """`now_ms` is the wall clock, milliseconds since 1970."""
 
@@ -98,8 +109,9 @@ class Allocations:
                 granted = None
             if granted is not None:
                 return granted
-            if look:  # what was in the way is known, but for a reservation: that is compared as a whole
+            if look:  # what was in the way is known, but for a reservation or a topology: these are not read with each conflict
                 await self._state.reload(self._store, keys.RESERVATIONS)
+                await self._state.reload(self._store, keys.TOPOLOGY)
             look = True
         raise Conflict(f"no address for {wanted.attachment}: {ATTEMPTS} times something else changed meanwhile; try again")
 
@@ -115,10 +127,12 @@ class Allocations:
         if look and found[endpoint_key] is not None:
             endpoint_key = full
         pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
-        seen = self._state.reservations.revision  # before the pick: of a pair, one is picked while the other's block is claimed
+        # Both before the pick: of a pair, one is picked while the other's block is claimed.
+        topology, seen = self._state.in_force(), self._state.reservations.revision
         picked = await self._picker.reserve(node.value.name, _demand(wanted, pod[1] if pod else None))
         try:
-            granted = await self._write(wanted, picked, endpoint_key, pod[0] if pod else None, seen)
+            decided = _Decided(node.value.uid, topology.mod_revision if topology else 0, seen)
+            granted = await self._write(wanted, decided, picked, endpoint_key, pod[0] if pod else None)
             return replace(granted, history=history) if granted else None
         finally:
             self._picker.settle(picked)
@@ -143,18 +157,19 @@ class Allocations:
         return row
 
     async def _write(
-        self, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, seen: int
+        self, wanted: Wanted, decided: _Decided, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None
     ) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
         node = self._state.node(wanted.attachment.node)
         addresses = tuple(each.address for each in picked)
         blocks = [self._state.blocks.rows.get(block_key(address.network, address.block)) for address in addresses]
-        if node is None or None in blocks:
+        # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
+        if node is None or node.value.draining or node.value.uid != decided.node_uid or None in blocks:
             return None
         record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
         rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
         taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
-        txn = transactions.allocate(record, node, taken, endpoint_key, pod, seen)
+        txn = transactions.allocate(record, node, taken, endpoint_key, pod, decided.reservations, decided.topology)
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:
