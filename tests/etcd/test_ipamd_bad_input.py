@@ -212,7 +212,9 @@ CASES: dict[str, Bad] = {
     "10,000 groups, one wrong": Bad(
         applied(groups(GROUPS, routing="fast")), InvalidInput, INVALID, "document", (f"{MAP}[{GROUPS - 1}].routing",)
     ),
-    "10,000 groups in the way of live addresses": Bad(applied(groups(GROUPS)), Refused, "TOPOLOGY_IN_THE_WAY", "cannot be changed", HELD),
+    "10,000 groups in the way of live addresses": Bad(
+        applied(groups(GROUPS)), Refused, "TOPOLOGY_IN_THE_WAY", "cannot be changed", HELD
+    ),
     "40,000 groups": Bad(applied(groups(4 * GROUPS)), InvalidInput, INVALID, "too large", ("",)),
 }  # fmt: skip
 

@@ -351,7 +351,7 @@ class Truth:
 
 SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
-IpamMachine.TestCase.settings = settings(SETTINGS, max_examples=25, stateful_step_count=40)
+IpamMachine.TestCase.settings = settings(SETTINGS, max_examples=12, stateful_step_count=40)
 TestIpamMachine = IpamMachine.TestCase
 
 

@@ -185,7 +185,7 @@ def test_any_request_is_answered_or_refused_with_a_reason_and_a_refused_one_writ
 
 
 @pytest.mark.long
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(requests=st.lists(REQUESTS, min_size=1, max_size=12))
 def test_many_requests(world: World, channel: grpc.Channel, requests: list[tuple[MethodDescriptor, bytes, int | None]]) -> None:
     check(world, channel, requests)
