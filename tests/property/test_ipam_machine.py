@@ -75,6 +75,17 @@ class IpamMachine(RuleBasedStateMachine):
         """By an ipamd that may know little; what it says is then held against all that there is."""
         self.add(node, container, self.ask(self.allocation(which, node, container)()), None)
 
+    @rule(node=NODE, containers=st.permutations(range(6)), count=st.integers(2, 6))
+    def allocate_by_turns(self, node: str, containers: list[int], count: int) -> None:
+        """Neither hears of what the other gives."""
+        for turn, container in enumerate(containers[:count]):
+            self.allocate(turn % 2, node, container)
+
+    @rule(node=NODE, containers=st.permutations(range(6)))
+    def release_all_by_turns(self, node: str, containers: list[int]) -> None:
+        for turn, container in enumerate(containers):
+            self.release(turn % 2, node, container)
+
     @rule(which=REPLICA, node=NODE, container=st.integers(0, 5))
     def allocate_knowing_all(self, which: int, node: str, container: int) -> None:
         self.world.do(self.replica(which).catch_up())
