@@ -5,7 +5,7 @@ import grpc
 from ipam import codec_address, codec_history, requests
 from ipam.check.presences import HeardPresences
 from ipam.check.service import read_presence
-from ipam.history import Seen, Verdict
+from ipam.history import Verdict
 from ipam.reasserting import Heard
 from ipam.reasserts import Reasserts
 from ipam.recovery import Recovery
@@ -49,7 +49,7 @@ class RecoveryCalls(IpamServicer):
 
     async def Recovery(self, request: ipam_pb2.RecoveryRequest, context: Context) -> ipam_pb2.RecoveryResponse:  # noqa: N802, ARG002
         """Where the store's history stands, and what a recovery waits for."""
-        seen = Seen(request.seen_history, request.seen_revision)
+        seen = requests.read_seen(request)
         if request.HasField("presence"):
             self._presences.told(read_presence(request.presence), request.presence.question)
         asker = f"the agent of node {requests.read_node_name(request.node)}" if request.node else "a client"

@@ -95,6 +95,7 @@ async def test_one_interface_of_a_container_may_go_and_the_other_stay(node: Node
 
 
 async def test_an_add_that_runs_or_has_just_finished_is_left_alone(node: Node, pods: list[str]) -> None:
+    """S5."""
     node.ipamd.delay_s["Allocate"] = 0.5
     for _ in range(20):  # until the machine is fast enough for an attachment to be new still
         began, before = time.monotonic(), len(node.ipamd.calls)
