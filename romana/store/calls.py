@@ -6,8 +6,10 @@ from typing import TypeVar
 
 import grpc.aio
 
+from romana.counting import outcome_of
 from romana.errors import Ambiguous, RomanaError, Unavailable
 from romana.store.backoff import pauses
+from romana.store.counts import StoreCounts
 from romana.store.endpoints import Endpoint, Endpoints
 from romana.store.failures import TokenRefused, romana_error
 from romana.store.login import HAS_LEADER, Metadata
@@ -28,25 +30,30 @@ Request = Callable[[Endpoint, float], Awaitable[R]]
 
 
 class Calls:
-    """Makes calls on the member in use and moves on to the next one when it fails."""
+    """Makes calls on the member in use and moves on to the next one when it fails.
 
-    def __init__(self, endpoints: Endpoints, timeout_s: float) -> None:
+    `what` of each call begins with one word that says its kind; by it the call is counted."""
+
+    def __init__(self, endpoints: Endpoints, timeout_s: float, counts: StoreCounts | None = None) -> None:
         self._endpoints = endpoints
+        self._counts = counts or StoreCounts()
         self._timeout_s = timeout_s
         self._attempt_s = min(timeout_s, ATTEMPT_S) if len(endpoints) > 1 else timeout_s
 
     async def repeatable(self, what: str, request: Request[R]) -> R:
         """The answer to a call that may be made twice, retried until the deadline; raises Unavailable after it.
 
-        Where there is another member to ask, none is waited for longer than `ATTEMPT_S`: it may be frozen."""
+        Where there is another member to ask, none is waited for longer than `ATTEMPT_S`: it may be frozen. When the last attempt
+        ran out of time, what failed before it is raised: that tells more."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout_s
+        deadline, told = now() + self._timeout_s, None
         for pause_s in pauses():
             try:
                 return await self._once(what, request, min(self._attempt_s, deadline - now()), repeatable=True)
-            except Unavailable:
+            except Unavailable as err:
+                told = told if told and _ran_out(err) else err
                 if self._endpoints.closed() or now() + pause_s >= deadline:
-                    raise
+                    raise told from told.__cause__
             await asyncio.sleep(pause_s)
         raise AssertionError  # pauses() has no end
 
@@ -71,6 +78,19 @@ class Calls:
                     raise
 
     async def _once(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
+        now = asyncio.get_running_loop().time
+        began_s, outcome = now(), "cancelled"
+        try:
+            answer = await self._attempt(what, request, timeout_s, repeatable)
+            outcome = "ok"
+        except RomanaError as err:
+            outcome = outcome_of(err)
+            raise
+        finally:
+            self._counts.calls.observe(now() - began_s, what.partition(" ")[0], outcome)
+        return answer
+
+    async def _attempt(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
         if self._endpoints.closed():
             raise Unavailable(f"{what}: the store is closed")
         endpoint, metadata, sent = self._endpoints.current(), HAS_LEADER, False
@@ -118,6 +138,11 @@ def failure(err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable
     if not endpoint.answered and any(text in details for text in CLOSED):
         details += f"; {CLOSED_WITH_TLS if endpoint.tls else CLOSED_WITHOUT_TLS}"
     return romana_error(err.code(), details, f"etcd {endpoint.target}: {what}", repeatable)
+
+
+def _ran_out(err: RomanaError) -> bool:
+    cause = err.__cause__
+    return isinstance(cause, grpc.aio.AioRpcError) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def cancelled_from_outside() -> bool:
