@@ -60,7 +60,15 @@ async def _run(settings: config.Config) -> None:
         loop.add_signal_handler(number, stop.set)
     counts = StoreCounts()
     store = _store(settings.etcd, counts)
-    ipamd = Ipamd(store, cooldown_s=settings.ipam.cooldown_s, restore_hold_s=settings.ipam.restore_hold_s, store_counts=counts)
+    ipam = settings.ipam
+    ipamd = Ipamd(
+        store,
+        cooldown_s=ipam.cooldown_s,
+        restore_hold_s=ipam.restore_hold_s,
+        check_interval_s=ipam.check_interval_s,
+        check_apart_s=ipam.check_apart_s,
+        store_counts=counts,
+    )
     sources = (store_source(counts), *ipam_sources(ipamd.state, ipamd.counts, ipamd.recovery))
     health = Health("ipamd", settings.health.ipamd, sources)
     health.conditions = ipamd.readiness.conditions

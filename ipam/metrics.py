@@ -57,12 +57,12 @@ def tally(state: State, clock: Callable[[], float]) -> Iterator[Tally | None]:
     found, topology = Tally(), state.in_force()
     for spec in topology.value.document.networks if topology else ():
         found.network(spec.name, spec.cidr, state.occupancy.reserved_of(spec.name))
-    for group in state.occupancy.groups():
+    for group in state.occupancy.groups().values():
         found.group(group.network, group.path, group.cidr, group.reserved)
     for node in state.nodes.rows.values():
         found.node(node.value.name, (placement.network for placement in node.value.placements))
     yield None
-    blocks, now_s = state.occupancy.blocks(), clock()
+    blocks, now_s = tuple(state.occupancy.blocks().items()), clock()  # as they are now, whatever changes between two parts
     for number, (key, block) in enumerate(blocks, 1):
         network, row = keys.parse_block(key)[0], state.blocks.rows.get(key)
         group_of = state.occupancy.group_at(network, block.cidr)
@@ -73,7 +73,7 @@ def tally(state: State, clock: Callable[[], float]) -> Iterator[Tally | None]:
 
 
 def _addresses(state: State, clock: Callable[[], float]) -> Iterator[Metric | None]:
-    groups = {(group.network, group.path): group for group in state.occupancy.groups()}
+    groups = dict(state.occupancy.groups())
     found = Tally()
     for step in tally(state, clock):
         if step is None:

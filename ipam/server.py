@@ -8,10 +8,18 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from ipam.allocation import Allocations
+from ipam.check.presences import HeardPresences
+from ipam.check.reconciler import Reconciler
+from ipam.check.reconciler import follow as follow_leaks
+from ipam.check.repairs import Repairs
+from ipam.check.service import CheckService
 from ipam.claims import Claims
 from ipam.commit import Committer
 from ipam.counts import IpamCounts
+from ipam.full_watch import FullWatch
+from ipam.inventory import Inventory
 from ipam.journal import Journal
+from ipam.moving import Moving
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
@@ -25,6 +33,7 @@ from ipam.releasing import Releases
 from ipam.reservations import Reservations
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
+from ipam.spares import Spares
 from ipam.state import State
 from ipam.topologies import Topologies
 from ipam.upkeep import Upkeep
@@ -36,6 +45,7 @@ from romana.store import schema
 from romana.store.api import Store
 from romana.store.counts import StoreCounts
 from romana.store.opening import prepare
+from romana.v1.check_pb2_grpc import add_CheckServicer_to_server
 from romana.v1.ipam_pb2_grpc import add_IpamServicer_to_server
 from romana.v1.topology_pb2_grpc import add_TopologyServicer_to_server
 
@@ -43,7 +53,7 @@ __all__ = ["Ipamd"]
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("romana.v1.Ipam", "romana.v1.Topology")
+SERVICES = ("romana.v1.Ipam", "romana.v1.Topology", "romana.v1.Check")
 RECOVERY_S = 1.0  # how often to look whether the store was restored, and how far a recovery is
 PROBE_S = 1.0  # how often health asks etcd
 GRACE_S = 5.0  # how long requests under way may take when ipamd is told to stop
@@ -70,6 +80,8 @@ class Ipamd:
         lag_s: Callable[[], float] = _lag_s,
         restore_hold_s: float = 30.0,
         recovery_s: float = RECOVERY_S,
+        check_interval_s: float = 0.0,
+        check_apart_s: float = 30.0,
         store_counts: StoreCounts | None = None,
     ) -> None:
         """`store_counts`: what the store counts of itself."""
@@ -91,20 +103,33 @@ class Ipamd:
         self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, Journal(store, _now_ms), clock)
+        self.spares = Spares(store, self.state, clock)
+        self.full = FullWatch(self.state, clock)
+        self.moving = Moving(store, self.state, admin)
+        background = (self.life, self.spares, self.moving, self.full, Journal(store, _now_ms))
+        self._upkeep = Upkeep(self.state, self.topologies, claims, *background, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
+        inventory = Inventory(store, self.state, clock, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
         self._etcd = etcd_evidence(store)
         self.readiness = Readiness(self._etcd, Watches(store_counts or StoreCounts()), self.state, self.recovery)
-        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, self.counts)
-        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
+        presences = HeardPresences(clock)
+        repairs = Repairs(store, committer, _now_ms, cooldown_s)
+        self._check = CheckService(self.state, presences, repairs)
+        self.reconciler = Reconciler(store, self.state, presences, repairs, clock, check_apart_s)
+        self._check_s = (check_interval_s, check_apart_s)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, presences, inventory, self.counts)
+        self._topology = TopologyService(
+            store, reader, self.state, self.topologies, self.nodes, self.life, self.full, clock, _now_ms
+        )
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""
         server, health = new_server(SERVICES)
         add_IpamServicer_to_server(self._ipam, server)
         add_TopologyServicer_to_server(self._topology, server)
+        add_CheckServicer_to_server(self._check, server)
         await health.set(serving=False)
         await start(server, listen)
         log.info("ipamd listens", extra={"listen": list(listen)})
@@ -119,6 +144,7 @@ class Ipamd:
                 task.result()
         finally:
             await health.set(serving=False)
+            self.full.close()
             await server.stop(GRACE_S)
             for task in work:
                 task.cancel()
@@ -133,7 +159,8 @@ class Ipamd:
         sources.append(reconcile.Source(schema.KEY, partial(schema.follow, self._store)))
         recovering = asyncio.create_task(follow_recovery(self.recovery, self._recovery_s), name="recovery")
         nodes = asyncio.create_task(reconcile.run("nodes", sources, self._upkeep.sync, PACE), name="nodes")
-        await _first_of(recovering, nodes)
+        leaks = asyncio.create_task(follow_leaks(self.reconciler, *self._check_s), name="leaks")
+        await _first_of(recovering, nodes, leaks)
 
     def _follow(self, prefix: str) -> AsyncIterator[None]:
         return self._rebase.follow(self.state.follow(self._store, prefix))

@@ -17,7 +17,7 @@ from ipam.allocator import Holdings
 from ipam.commit import Txn
 from ipam.counts import WatchLag
 from ipam.networks import reserved_by_document
-from ipam.occupancy import NOBODY, Occupancy
+from ipam.occupancy import NOBODY, Group, Occupancy
 from ipam.records import (
     AddressRecord,
     AttachmentId,
@@ -32,7 +32,7 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused, Unavailable
 from romana.keys import Network
-from romana.store.api import Get, KeyValue, Put, Store, TxnResult
+from romana.store.api import Get, KeyValue, Listing, Put, Store, TxnResult
 from romana.store.reflector import Reflector
 
 __all__ = ["State", "Uneven"]
@@ -57,7 +57,7 @@ class State:
     """
 
     def __init__(self, clock: Callable[[], float], lag_s: Callable[[], float]) -> None:
-        self.occupancy = Occupancy(clock)
+        self.occupancy = Occupancy(clock, self._freed)
         self.lag = WatchLag()
         self.uneven: dict[str, Uneven] = {}
         """Nodes that something changed for since they were last looked after (placed, given a block ahead)."""
@@ -68,6 +68,8 @@ class State:
         self._writing = False
         self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
         self._held_by: set[AttachmentId] = set()
+        self._by_uid: dict[str, set[str]] = {}
+        self._waiting: dict[Group, set[str]] = {}
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
         self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
@@ -140,7 +142,7 @@ class State:
                 created = row.create_revision if row else revision
                 table.put(KeyValue(write.key, write.value, created, revision, version=1), values.get(write.key))
                 continue
-            for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
+            for key in list(filter(write.covers, table.rows)) if write.prefix or write.until else [write.key]:
                 table.remove(key, revision)
         self._writing = False
 
@@ -161,9 +163,20 @@ class State:
         self._tables[prefix].refresh(listing)
         return listing.revision
 
+    async def reload_together(self, store: Store, *prefixes: str) -> int:
+        """Read whole tables anew, all at one revision, which is the answer. For tables without an entry for each address."""
+        result = await store.txn([], [Get(prefix, prefix=prefix.endswith("/")) for prefix in prefixes])
+        for prefix, items in zip(prefixes, result.gets, strict=True):
+            self._tables[prefix].refresh(Listing(result.revision, items))
+        return result.revision
+
     def node(self, name: str) -> Row[NodeRecord] | None:
         """A node by its name."""
         return self.nodes.rows.get(keys.NODES + name)
+
+    def node_of(self, uid: str) -> Row[NodeRecord] | None:
+        """The node of that incarnation; one of them, should a uid have been given to several."""
+        return next((self.nodes.rows[key] for key in sorted(self._by_uid.get(uid, ()))), None)
 
     def in_force(self) -> Row[TopologyRecord] | None:
         """The topology, once one was applied."""
@@ -199,11 +212,20 @@ class State:
         """How many nodes of a group take addresses. O(1)."""
         return len(self._standing.get((network, path), ()))
 
+    def standing(self, network: str, path: str) -> list[tuple[NodeRecord, Placement]]:
+        """The nodes of a group that take addresses, in the order of their names."""
+        standing = self._standing.get((network, path), {})
+        return [(self.nodes.rows[key].value, standing[key]) for key in sorted(standing)]
+
     def bare_nodes(self, network: str, path: str) -> int:
         """How many nodes of a group have no block there yet. O(nodes of the group)."""
         standing = self._standing.get((network, path), {})
         uids = ((self.nodes.rows[key].value.uid, placement) for key, placement in standing.items())
         return sum(not self.occupancy.has_block(uid, placement) for uid, placement in uids)
+
+    def wait_for_block(self, network: str, path: str, name: str) -> None:
+        """Note that the node would have a block ahead, had the group one to spare: it is due again when that may be so."""
+        self._waiting.setdefault((network, path), set()).add(name)
 
     def due(self) -> dict[str, Uneven]:
         """The uneven nodes to look after now."""
@@ -226,9 +248,15 @@ class State:
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
         if old is not None:
+            self._by_uid[old.value.uid].discard(old.key)
+            if not self._by_uid[old.value.uid]:
+                del self._by_uid[old.value.uid]
             self._takes.pop(old.key, None)
             for placement in old.value.placements:
                 self._standing.get((placement.network, placement.path), {}).pop(old.key, None)
+                self._freed((placement.network, placement.path))  # perhaps of a block that was kept for it
+        if new is not None:
+            self._by_uid.setdefault(new.value.uid, set()).add(new.key)
         if new is not None and not new.value.draining:
             for placement in new.value.placements:
                 self._standing.setdefault((placement.network, placement.path), {})[new.key] = placement
@@ -254,6 +282,11 @@ class State:
         for row in self.reservations.rows.values():
             reserved.setdefault(row.value.network, []).append(row.value.cidr)
         self.occupancy.set_reserved(reserved)
+        for group in tuple(self._waiting):
+            self._freed(group)
+
+    def _freed(self, group: Group) -> None:
+        self._note(self._waiting.pop(group, ()))
 
     def _note(self, names: Iterable[str]) -> None:
         now_s = self._clock()

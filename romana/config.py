@@ -92,6 +92,10 @@ class IpamConfig(_Section):
     """How long a released address rests before it is given out again, in seconds."""
     restore_hold_s: Seconds = 30.0
     """How long at least nothing is given out when the store was restored, for agents of nodes that it does not know to call."""
+    check_interval_s: float = Field(default=300.0, ge=0, le=86400)
+    """How often ipamd looks for leaks, to repair those that are certain; 0: never."""
+    check_apart_s: Seconds = 30.0
+    """How far apart two sightings of a leak are at least, before it is repaired, by ipamd or by `romana ipam check --repair`."""
 
 
 class NodeConfig(_Section):
