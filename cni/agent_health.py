@@ -78,4 +78,5 @@ def _metrics(parts: Parts, counts: CallCounts) -> Iterator[Metric]:
     yield from gauges("romana_agent_calls_under_way", words, ("command",), under_way)
     yield gauge("romana_agent_attachments", "Finished attachments of this node", len(parts.memory.records()))
     yield gauge("romana_agent_intents", "ADDs that run, or that an agent died of", len(parts.memory.intents()))
-    yield gauge("romana_agent_pending_releases", "Releases that wait for ipamd", len(parts.pending.all()))
+    waiting = {*parts.pending.all(), *parts.memory.owed()}
+    yield gauge("romana_agent_pending_releases", "Releases that ipamd has not taken yet", len(waiting))

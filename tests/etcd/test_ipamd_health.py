@@ -15,11 +15,12 @@ from romana import keys
 from romana.errors import Exhausted, NotFound
 from romana.store.api import Put
 from romana.store.etcd import EtcdStore
+from romana.v1 import ipam_pb2
 from tests.etcd.cluster import EtcdCluster
 from tests.etcd.server import EtcdServer
 from tests.etcd.test_ipamd_process import COMMAND, configure, until_healthy
 from tests.health_client import ask, lines, values
-from tests.ipamd import Calls, flat, until
+from tests.ipamd import Calls, attachment, flat, until
 
 pytestmark = [pytest.mark.etcd, pytest.mark.timeout(300)]  # an etcd that stands still is noticed after seconds
 
@@ -151,7 +152,13 @@ async def test_figures_are_what_was_given_out(daemon: Daemon) -> None:
         assert values(page, "romana_ipam_request_seconds_count", call="Allocate", outcome="notfound") == [1]
         assert values(page, "romana_ipam_request_seconds_count", call="Release", outcome="ok") == [1]
         assert values(page, "romana_ipam_group_full") == [0]
-        assert sum(values(page, "romana_ipam_commits_total", outcome="committed")) >= 7
+        wanted = [ipam_pb2.AllocateRequest(attachment=attachment(node, "batch")) for node in ("n1", "n2", "nobody")]
+        batch = ipam_pb2.AllocateBatchRequest(requests=wanted)
+        assert len((await calls.ipam(lambda stub, left: stub.AllocateBatch(batch, timeout=left))).outcomes) == 3
+        page = await daemon.page()
+        assert values(page, "romana_ipam_request_seconds_count", call="Allocate", outcome="ok") == [8]
+        assert values(page, "romana_ipam_request_seconds_count", call="Allocate", outcome="notfound") == [2]
+        assert sum(values(page, "romana_ipam_commits_total", outcome="committed")) >= 8
         while sum(values(await daemon.page(), "romana_ipam_watch_lag_seconds_count")) < 7:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
     await calls.client.close()

@@ -61,7 +61,7 @@ async def policyd_page() -> str:
 async def agent_page() -> str:
     counts = CallCounts()
     counts.seconds.observe(1.0, "ADD", "0")
-    memory = SimpleNamespace(records=tuple, intents=list)
+    memory = SimpleNamespace(records=tuple, intents=list, owed=list)
     parts = SimpleNamespace(
         memory=memory, pending=SimpleNamespace(all=list), policy=SimpleNamespace(socket="", is_required=False)
     )
