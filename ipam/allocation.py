@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from ipam import codec_address, transactions
 from ipam.allocator import PickKind
-from ipam.commit import Committer
+from ipam.commit import Committer, Txn
 from ipam.demand import Demand, demand_of
 from ipam.history import UNSEEN, Seen
 from ipam.picker import Picked, Picker
@@ -22,7 +22,7 @@ from ipam.state import State
 from ipam.table import Row
 from romana import keys
 from romana.errors import Ambiguous, Conflict, Exhausted, InvalidInput, NotFound, Refused
-from romana.store.api import KeyValue, Store
+from romana.store.api import Compare, KeyValue, Put, Store
 from romana.v1.store_pb2 import Pod
 
 __all__ = ["Allocations", "Granted", "Wanted"]
@@ -119,11 +119,12 @@ class Allocations:
         node = await self._node(wanted)
         endpoint_key, full = endpoint_keys(wanted.attachment, wanted.pod)
         pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
-        asked = [wanted.attachment.key, endpoint_key, *pod_keys] if look else pod_keys
+        asked = [wanted.attachment.key, endpoint_key, node.key, *pod_keys] if look else pod_keys
         asker = f"the agent of node {wanted.attachment.node}"
         history, found = await self._recovery.allowed(wanted.seen, asker, *asked)
         if look and (item := found[wanted.attachment.key]) is not None:
-            return replace(_existing(item, wanted, node.value), history=history)
+            granted = await self._standing(item, wanted, node)
+            return replace(granted, history=history) if granted else None
         if look and found[endpoint_key] is not None:
             endpoint_key = full
         pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
@@ -166,6 +167,8 @@ class Allocations:
         # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
         if node is None or node.value.draining or node.value.uid != decided.node_uid or None in blocks:
             return None
+        if not all(self._is_as_picked(each) for each in picked):
+            return None
         record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
         rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
         taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
@@ -178,7 +181,37 @@ class Allocations:
             _log(record, picked)
             return Granted(record, result.revision, existing=False)
         item = self._state.learn(txn.reads, result)[wanted.attachment.key]
-        return _existing(item, wanted, node.value) if item is not None else None
+        return await self._standing(item, wanted, node) if item is not None else None
+
+    async def _standing(self, item: KeyValue, wanted: Wanted, node: Row[NodeRecord]) -> Granted | None:
+        """The answer that was given before, of the boot that asks now; None when something was in the way.
+
+        What is dead is released by comparing that nothing was written since (ipam.check.liveness). So an ADD that is about to
+        make the interface anew must not rest on an attachment of an earlier boot, or of a node that was removed meanwhile.
+        """
+        there = self._state.node(node.value.name)
+        if there is None or there.value.uid != node.value.uid:
+            return None
+        granted = _existing(item, wanted, node.value)
+        if not wanted.boot_id or granted.record.boot_id == wanted.boot_id:
+            return granted
+        record = replace(granted.record, boot_id=wanted.boot_id)
+        key = record.id.key
+        txn = Txn((Compare.at(key, granted.revision),), (Put(key, codec_address.write_attachment(record)),))
+        try:
+            result = await self._committer.commit(txn)
+        except Ambiguous:
+            return None  # the next look sees whether it came
+        return replace(granted, record=record, revision=result.revision) if result.succeeded else None
+
+    def _is_as_picked(self, picked: Picked) -> bool:
+        """Whether the address may be taken still: it is compared as it is now, and not as it was when it was picked."""
+        key = address_key(picked.address.network, picked.address.ip)
+        row = self._state.addresses.rows.get(key)
+        if row is None:
+            return True
+        early = picked.kind in {PickKind.STILL_COOLING, PickKind.FIXED}
+        return not row.value.held and (early or not self._state.occupancy.is_cooling(key))
 
     async def _read_back(self, wanted: Wanted, record: AttachmentRecord) -> Granted | None:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
@@ -187,8 +220,8 @@ class Allocations:
         item, node = found[record.id.key], self._state.node(record.id.node)
         if item is None or node is None:
             return None
-        granted = _existing(item, wanted, node.value)
-        return replace(granted, existing=granted.record != record)
+        granted = await self._standing(item, wanted, node)
+        return replace(granted, existing=granted.record != record) if granted else None
 
 
 def _existing(item: KeyValue, wanted: Wanted, node: NodeRecord) -> Granted:

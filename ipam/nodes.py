@@ -103,7 +103,8 @@ class Nodes:
         if old is not None and wanted.uid not in {"", old.value.uid}:
             raise Refused(
                 f"node {wanted.name} is there as another incarnation (uid {old.value.uid}, the request has {wanted.uid}); "
-                f"remove that one first: romana node remove {wanted.name}"
+                f"remove that one first: romana node remove {wanted.name}",
+                reason="NODE_REPLACED",
             )
         faults = [
             Fault(f"addresses[{index}]", f"{address} {why}")
@@ -111,7 +112,7 @@ class Nodes:
             for why in self._in_use(wanted.name, address)
         ]
         if faults:
-            raise Refused(f"node {wanted.name} cannot have these addresses", faults)
+            raise Refused(f"node {wanted.name} cannot have these addresses", faults, reason="NODE_ADDRESS_TAKEN")
 
     def _in_use(self, name: str, address: Address) -> list[str]:
         users = [row.value.name for row in self._state.nodes.rows.values() if address in row.value.addresses]
@@ -135,7 +136,8 @@ def placements_with(topology: TopologyRecord, old: NodeRecord, node: NodeRecord,
     candidates = topology.candidates.of(node.name, labels)
     if not candidates:
         faults = misfits(topology.prefixes, node.name, labels)
-        raise Refused(f"no group of the topology takes node {node.name} with these labels; it stays as it is", faults)
+        words = f"no group of the topology takes node {node.name} with these labels; it stays as it is"
+        raise Refused(words, faults, reason="NODE_IN_NO_GROUP")
     known = {place.network for place in node.placements}
     added = [placement_in(fewest(found, counts)) for network, found in candidates.items() if network not in known]
     return (*(_kept(topology, old, node, place) for place in node.placements), *added)

@@ -161,6 +161,20 @@ class Occupancy:
             if owner == uid:
                 yield from ((network, self._blocks[key]) for _, key in blocks)
 
+    def cools_for_s(self, key: str) -> float:
+        """How long the released address of that key may not be given out yet; 0 when it may, or is not known."""
+        return max(self._ready_s.get(key, 0.0) - self._clock(), 0.0)
+
+    def groups(self) -> Mapping[Group, GroupBlocks]:
+        """All groups by network and path, in the order of the topology."""
+        for network, path in tuple(self._to_recount):
+            self._recount(network, path)
+        return self._groups
+
+    def blocks(self) -> Mapping[str, Block]:
+        """All blocks by key: owned ones, and those that have addresses and no owner."""
+        return self._blocks
+
     def reserve(self, network: str, ip: Address, block: Network) -> None:
         """Count an address as held while its write is under way."""
         key = block_key(network, block)
@@ -187,6 +201,14 @@ class Occupancy:
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
             self._freed((network, path))
+
+    def group_at(self, network: str, cidr: Network) -> Group | None:
+        """The group that a block lies in."""
+        return self._group_of(network, cidr)
+
+    def reserved_of(self, network: str) -> Ranges:
+        """What is reserved in a network."""
+        return self._reserved.get(network, ())
 
     def _is_held(self, key: str, ip: Address) -> bool:
         block = self._blocks.get(key)

@@ -71,6 +71,8 @@ class Picker:
                 continue
             picked: list[Picked] = []
             try:
+                for source, ip in wanted[1:]:  # of a pair: before the first of it claims a block for nothing
+                    await self._check(name, source, ip)
                 for source, ip in wanted:
                     picked.append(await (self._one(name, source) if ip is None else self._at(name, source, ip)))
                 return tuple(picked)
@@ -89,6 +91,13 @@ class Picker:
         for address in (each.address for each in picked):
             row = self._state.addresses.rows.get(address_key(address.network, address.ip))
             self._state.occupancy.settle(address.network, address.ip, address.block, row)
+
+    async def _check(self, name: str, source: _Source, ip: keys.Address | None) -> None:
+        """Raise what picking would, as far as it is to be seen without claiming a block."""
+        if ip is None:
+            await self._choose(name, source)
+        else:
+            await self._fixed.check(name, source.placement, source.share, ip)
 
     async def _at(self, name: str, source: _Source, ip: keys.Address) -> Picked:
         placement = source.placement

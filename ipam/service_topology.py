@@ -133,7 +133,7 @@ class TopologyService(TopologyServicer):
         await self._reader.read(keys.node(name))
         row = self._state.node(name)
         if row is None:
-            raise NotFound(f"node {name} is not known (no key {keys.node(name)})")
+            raise NotFound(f"node {name} is not known (no key {keys.node(name)})", reason="NODE_UNKNOWN")
         owned = self._state.occupancy.owned(row.value.uid)
         return node_pb2.GetNodeResponse(
             node=node_message(row.value),

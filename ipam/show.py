@@ -3,8 +3,7 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 
-from ipam.allocator import Holdings, counts
-from ipam.blocks import Block, GroupBlocks
+from ipam.blocks import Block
 from ipam.codec import timestamp
 from ipam.fullness import FullGroup, Need
 from ipam.orphans import Returning
@@ -12,6 +11,7 @@ from ipam.records import BlockRecord
 from ipam.topology.carving import Prefix, blocks_total
 from ipam.topology.pending import Pending
 from ipam.topology.placement import Placement, Placements
+from ipam.usage import block_tally
 from romana.v1 import node_pb2, store_pb2, topology_pb2
 
 __all__ = ["block_message", "full_message", "left_messages", "pending_message", "prefix_messages", "returning_message"]
@@ -56,13 +56,14 @@ def _message(prefix: Prefix, names: Sequence[str], starts: Sequence[int]) -> top
 
 def block_message(network: str, block: Block, now_s: float) -> node_pb2.NodeBlock:
     """A node's block and how its addresses stand; those that have cooled count as free. `now_s` is monotonic."""
-    tally = counts(Holdings("", GroupBlocks(network, "", "", block.cidr, block.cidr.prefixlen), (block,)), now_s)
+    tally = block_tally(block, now_s)
     return node_pb2.NodeBlock(
         network=network,
         cidr=str(block.cidr),
-        held=tally.held,
+        held=tally.allocated,
         cooling=tally.cooling,
-        free=min(tally.free + tally.cooled, 2**32 - 1),
+        free=min(tally.free, 2**32 - 1),
+        reserved=min(tally.reserved, 2**32 - 1),
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ipam import codec, codec_address
 from ipam.allocator import Holdings
 from ipam.commit import Txn
+from ipam.counts import WatchLag
 from ipam.networks import reserved_by_document
 from ipam.occupancy import NOBODY, Group, Occupancy
 from ipam.records import (
@@ -31,7 +32,7 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused, Unavailable
 from romana.keys import Network
-from romana.store.api import Get, KeyValue, Put, Store, TxnResult
+from romana.store.api import Get, KeyValue, Listing, Put, Store, TxnResult
 from romana.store.reflector import Reflector
 
 __all__ = ["State", "Uneven"]
@@ -57,6 +58,7 @@ class State:
 
     def __init__(self, clock: Callable[[], float], lag_s: Callable[[], float]) -> None:
         self.occupancy = Occupancy(clock, self._freed)
+        self.lag = WatchLag()
         self.uneven: dict[str, Uneven] = {}
         """Nodes that something changed for since they were last looked after (placed, given a block ahead)."""
         self._standing: dict[tuple[str, str], dict[str, Placement]] = {}
@@ -91,6 +93,11 @@ class State:
         """True once every table has had its first snapshot: before that nothing may be decided on it."""
         return all(table.whole for table in self._tables.values())
 
+    @property
+    def unread(self) -> list[str]:
+        """The prefixes that have had no snapshot yet."""
+        return [prefix for prefix, table in self._tables.items() if not table.whole]
+
     def require_whole(self) -> None:
         """Raise Unavailable before the first full snapshot."""
         if not self.whole:
@@ -105,6 +112,7 @@ class State:
         for table in self._tables.values():
             table.replace((), 0)
             table.whole = False
+        self.lag.forget()
 
     async def follow(self, store: Store, prefix: str) -> AsyncGenerator[None, None]:
         """Keep the table of this prefix up to date; yields after each change."""
@@ -115,6 +123,8 @@ class State:
                     table.replace(reflector.items.values(), update.revision)
                 else:
                     table.follow(update.events, update.revision)
+                if table is self.addresses:
+                    self.lag.heard(update.revision)
                 yield
 
     def committed(self, txn: Txn, revision: int) -> None:
@@ -125,12 +135,14 @@ class State:
             table = self._table_of(write.key)
             if table is None:
                 continue
+            if table is self.addresses:
+                self.lag.wrote(revision)
             if isinstance(write, Put):
                 row = table.rows.get(write.key)
                 created = row.create_revision if row else revision
                 table.put(KeyValue(write.key, write.value, created, revision, version=1), values.get(write.key))
                 continue
-            for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
+            for key in list(filter(write.covers, table.rows)) if write.prefix or write.until else [write.key]:
                 table.remove(key, revision)
         self._writing = False
 
@@ -150,6 +162,13 @@ class State:
         listing = await store.list(prefix)
         self._tables[prefix].refresh(listing)
         return listing.revision
+
+    async def reload_together(self, store: Store, *prefixes: str) -> int:
+        """Read whole tables anew, all at one revision, which is the answer. For tables without an entry for each address."""
+        result = await store.txn([], [Get(prefix, prefix=prefix.endswith("/")) for prefix in prefixes])
+        for prefix, items in zip(prefixes, result.gets, strict=True):
+            self._tables[prefix].refresh(Listing(result.revision, items))
+        return result.revision
 
     def node(self, name: str) -> Row[NodeRecord] | None:
         """A node by its name."""

@@ -56,8 +56,8 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME")], output: OutputOpt
         return
     print_table(COLUMNS, [_row(answer.node)], "")
     _print_moves(answer.pending)
-    rows = [(block.network, block.cidr, block.held, block.cooling, block.free) for block in answer.blocks]
-    print_table(("network", "block", "held", "cooling", "free"), rows, "no blocks")
+    rows = [(block.network, block.cidr, block.held, block.cooling, block.reserved, block.free) for block in answer.blocks]
+    print_table(("network", "block", "held", "cooling", "reserved", "free"), rows, "no blocks")
 
 
 @app.command()

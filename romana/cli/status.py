@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from romana import keys
 from romana.cli.checks import Check
 from romana.cli.context import CALL_TIMEOUT_S, Exit, config, ipamd, run, store
+from romana.cli.etcd_members import Member, ask_members, member_fault, member_row
 from romana.cli.node import list_all
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
 from romana.cli.recovery import ask_recovery
@@ -35,20 +36,33 @@ def status(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Every component with its evidence. Exit 1: something is wrong; 3: etcd or ipamd cannot be asked."""
-    checks = run(_checks())
+    checks, members = run(_look())
     deadline = time.monotonic() + WAIT_TIMEOUT_S
     while wait and not all(check.ok for check in checks) and time.monotonic() < deadline:
         say("waiting for " + ", ".join(check.id for check in checks if not check.ok))
         time.sleep(POLL_S)
-        checks = run(_checks())
+        checks, members = run(_look())
     if output is Output.JSON:
-        print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
+        rows_of_members = [asdict(member) for member in members]
+        ok = all(check.ok for check in checks)
+        print_json({"ok": ok, "checks": [asdict(check) for check in checks], "etcd_members": rows_of_members})
     else:
         rows = [("ok" if check.ok else "NOT OK", check.id, check.evidence, check.next_step) for check in checks]
         print_table(("", "component", "evidence", "next step"), rows, "")
+        columns = ("etcd member", "state", "version", "revision", "database", "alarms")
+        print_table(columns, map(member_row, members), "")
     if any(not check.ok for check in checks):
         unreachable = any(not check.ok and check.id in {"etcd", "ipamd"} for check in checks)
         raise typer.Exit(Exit.COULD_NOT_TELL if unreachable else Exit.FOUND)
+
+
+async def _look() -> tuple[list[Check], list[Member]]:
+    """Everything, and the members of etcd by themselves; one that is not well is a check of its own."""
+    checks, members = await asyncio.gather(_checks(), ask_members())
+    if len(members) > 1 or all(check.ok for check in checks if check.id == "etcd"):  # a single one that is away was told already
+        found = ((one, member_fault(one)) for one in members)
+        checks += [Check(f"etcd member {one.endpoint}", False, *fault) for one, fault in found if fault]
+    return checks, members
 
 
 async def _checks() -> list[Check]:

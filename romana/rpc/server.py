@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from romana.errors import ConfigError, Fault, RomanaError
+from romana.errors import ConfigError, Fault, InvalidInput, RomanaError
 from romana.rpc.status import reason_of, to_details, to_metadata, to_status_code
 
 __all__ = ["Health", "check_listen", "new_server", "start"]
@@ -51,15 +52,23 @@ class _Errors(grpc.aio.ServerInterceptor):
 
 
 def _unary(method: str, found: Any) -> Any:
-    inner = found.unary_unary
+    inner, read = found.unary_unary, found.request_deserializer
 
-    async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def wrapped(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
-            return await inner(request, context)
+            return await inner(_message(raw, method, read), context)
         except Exception as err:  # noqa: BLE001 - the edge
             await _abort(method, context, err)
 
-    return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+    return grpc.unary_unary_rpc_method_handler(wrapped, None, found.response_serializer)
+
+
+def _message(raw: bytes, method: str, read: Callable[[bytes], Any]) -> Any:
+    """The request; gRPC itself would answer UNKNOWN to bytes that are none, and clients would ask again."""
+    try:
+        return read(raw)
+    except DecodeError as err:
+        raise InvalidInput(f"these {len(raw)} bytes are no request of {method}: {err}") from err
 
 
 def _stream(method: str, found: Any) -> Any:

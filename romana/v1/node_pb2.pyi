@@ -197,13 +197,16 @@ class NodeBlock(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     COOLING_FIELD_NUMBER: _builtins.int
     FREE_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     cidr: _builtins.str
     held: _builtins.int
     cooling: _builtins.int
     """Released, and its cool-down is not over."""
     free: _builtins.int
-    """Never used, or cooled."""
+    """Never used, or cooled, and not reserved."""
+    reserved: _builtins.int
+    """Reserved, and neither held nor cooling."""
     def __init__(
         self,
         *,
@@ -212,10 +215,11 @@ class NodeBlock(_message.Message):
         held: _builtins.int = ...,
         cooling: _builtins.int = ...,
         free: _builtins.int = ...,
+        reserved: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "cooling", b"cooling", "free", b"free", "held", b"held", "network", b"network"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "cooling", b"cooling", "free", b"free", "held", b"held", "network", b"network", "reserved", b"reserved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

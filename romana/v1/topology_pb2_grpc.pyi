@@ -7,6 +7,14 @@ Errors: INVALID_ARGUMENT, the document is wrong (every fault at once, each with 
 right but cannot be reached from the present state; UNAVAILABLE, etcd does not answer and nothing was changed.
 Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin"; a list too long for it (gRPC takes 8 KiB of
 metadata) ends in a fault without path that says how many more there are: Check answers with all of them.
+
+Reasons for programs, in the trailing metadata "romana-reason", beside those of ipam.proto:
+
+  FAILED_PRECONDITION  TOPOLOGY_IN_THE_WAY  addresses that live, nodes or blocks do not allow the document; each is a fault
+                       NODE_REPLACED        another incarnation has the node's name
+                       NODE_ADDRESS_TAKEN   another node, or a network, has an address of the node
+                       NODE_IN_NO_GROUP     no group takes the node; the faults say what each demands
+  NOT_FOUND            NODE_UNKNOWN         no such node
 """
 
 from collections import abc as _abc

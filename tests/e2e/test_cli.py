@@ -31,6 +31,14 @@ def test_show_gives_back_what_can_be_applied_again(lab: Lab) -> None:
     assert lab.romana("topology", "show").out.count("10.40.0.0/16") == 1
 
 
+def test_what_show_prints_can_be_piped_as_it_is(lab: Lab) -> None:
+    shown = lab.romana("topology", "show", "-o", "json").out
+    assert lab.romana("topology", "plan", "-", stdin=shown).code == 0
+    assert lab.romana("topology", "apply", "-", "-o", "json", stdin=shown).json["changed"] is False
+    forecast = lab.romana("topology", "forecast", "--nodes", "1", "--pods-per-node", "1", "-", stdin=shown)
+    assert forecast.code == 0, forecast.err
+
+
 def test_a_wrong_document_is_refused_with_every_path_and_changes_nothing(lab: Lab) -> None:
     wrong = {"networks": [{"name": "a", "cidr": "10.0.0.1/8", "blok_mask": 29}], "topologies": [{"networks": ["b"], "map": []}]}
     before = lab.romana("topology", "show", "-o", "json").json

@@ -180,4 +180,5 @@ async def run(rounds: Sequence[Sequence[Step]], losses: Sequence[str]) -> None:
     st.lists(st.sampled_from(["", "", "", "after", "before", "late"]), min_size=1, max_size=7).filter(lambda kinds: "" in kinds),
 )
 def test_no_sequence_of_steps_and_faults_breaks_an_invariant(rounds: list[list[Step]], losses: list[str]) -> None:
+    """S20."""
     asyncio.run(run(rounds, losses))
