@@ -34,6 +34,7 @@ async def test_a_life_without_fault_gives_no_finding() -> None:
     async with followed(MemoryStore()) as it:
         given = await it.write(*give(ONE))
         it.checker.answered(ONE.id.key, given, ("10.40.0.1",))
+        await it.write(Put(ONE.id.key, codec_address.write_attachment(replace(ONE, boot_id="later"))))
         released = await it.write(*take_back(ONE, released_ms=LATER_MS))
         it.checker.answered(ONE.id.key, released, None)
         it.checker.answered(ONE.id.key, given, ("10.40.0.1",))  # an answer that was long under way

@@ -43,14 +43,15 @@ async def test_a_claim_decided_under_an_older_topology_is_not_written_under_the_
     store = MemoryStore()
     late = Interrupted(store, keys.BLOCKS)
     async with running(late) as run, running(store) as other:
-        await run.apply(flat("10.40.0.0/24", 29))
+        await run.apply(tenants(29))  # blocks of tenants are not claimed ahead: the other ipamd claims none
 
         async def change() -> None:
-            await other.apply(flat("10.40.0.0/24", 28))
+            await other.apply(tenants(28))
 
         late.before = change
         await run.add_node("n1")
-        await run.ip("n1", "c1")
+        await write_pod(store, "default", "web")
+        await run.ip("n1", "c1", ("default", "web", ""))
         blocks = {item.key for item in (await store.list(keys.BLOCKS)).items}
         assert blocks == {"blocks/pods/10.40.0.0_28"}
         assert await faults(store) == []
@@ -250,9 +251,9 @@ async def test_an_ipamd_that_hears_of_the_topology_before_the_old_blocks_end_cou
     assert str(holdings.group.lowest_free()) == "10.0.0.8/29"
 
 
-def tenants() -> dict[str, Any]:
+def tenants(block_mask: int = 29) -> dict[str, Any]:
     """Blocks are a tenant's: none is claimed ahead, so an allocation has to wait for one."""
-    document = flat("10.40.0.0/24", 29)
+    document = flat("10.40.0.0/24", block_mask)
     document["networks"][0]["owner"] = "tenant"
     return document
 

@@ -12,7 +12,7 @@ from romana.bench.hammer.draws import Act, Kind, next_act
 from romana.bench.hammer.finding import Finding
 from romana.bench.hammer.ledger import Entry, Ledger
 from romana.bench.hammer.nodes import Nodes
-from romana.bench.hammer.requests import Asked, attachment_key, request
+from romana.bench.hammer.requests import Asked, attachment_key, boot_id, request
 from romana.errors import InvalidInput, RomanaError, Unavailable
 from romana.v1 import ipam_pb2
 
@@ -93,7 +93,9 @@ class Client:
         """As it was asked for, but perhaps of another boot, and from another ipamd."""
         living = [key for key in self._mine if (entry := self._ledger.entries.get(key)) and entry.addresses]
         if living:
-            await self._allocate(self._mine[self._random.choice(living)], act)
+            asked = self._mine[self._random.choice(living)]
+            asked.request.boot_id = boot_id(self._random)
+            await self._allocate(asked, act)
 
     async def _allocate(self, asked: Asked, act: Act) -> None:
         entry = self._begin(asked)

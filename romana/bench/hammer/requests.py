@@ -9,7 +9,7 @@ from romana.bench.hammer.nodes import Nodes
 from romana.bench.hammer.world import pods
 from romana.v1 import ipam_pb2, store_pb2
 
-__all__ = ["Asked", "attachment_key", "request"]
+__all__ = ["Asked", "attachment_key", "boot_id", "request"]
 
 CONF = "hammer"
 PODS = {(pod.namespace, pod.name): pod for pod in pods()}
@@ -30,7 +30,7 @@ def request(act: Act, index: int, container: str, nodes: Nodes, random: Random) 
     """A new attachment; the one of a batch with that index."""
     node = nodes.at(act.node)
     attachment = store_pb2.AttachmentKey(node=node.spec.name, conf=CONF, container_id=container, ifname="eth0")
-    wanted = ipam_pb2.AllocateRequest(attachment=attachment, boot_id=f"boot-{random.randrange(3)}")
+    wanted = ipam_pb2.AllocateRequest(attachment=attachment, boot_id=boot_id(random))
     wanted.node_uid = node.uid if act.fenced else ""
     tenant, name = (
         (act.tenant, f"pod-{(act.pod + index) % 4}") if act.kind is not Kind.FIXED else ("default", f"fixed-{act.fixed}")
@@ -39,6 +39,11 @@ def request(act: Act, index: int, container: str, nodes: Nodes, random: Random) 
         wanted.pod.namespace, wanted.pod.name = tenant, name
     pod = PODS.get((tenant, name))
     return Asked(attachment_key(attachment), wanted, str(pod.ip) if pod and pod.ip else "")
+
+
+def boot_id(random: Random) -> str:
+    """Of one of a few boots."""
+    return f"boot-{random.randrange(3)}"
 
 
 def attachment_key(key: store_pb2.AttachmentKey) -> str:
