@@ -212,8 +212,8 @@ async def test_add_in_the_last_moment_of_an_attachment_that_was_lost_leaves_its_
         assert await _interrupted(run, store, Kind.ADDRESS_NO_ATTACHMENT, _presences("boot-1"), late) is Outcome.CHANGED
         assert (await _allocate(run, "boot-1")).addresses[0].ip == "10.40.0.2"
         assert await faults(store, {key("n1", "c1"): "10.40.0.2"}) == [
-            "address pods/10.40.0.0 is held, its attachment has it not",
-            f"attachment {AttachmentId('n1', 'romana', 'c1', 'eth0')} has not one endpoint with its addresses",
+            "I5: address pods/10.40.0.0 is held, its attachment has it not",
+            f"I5: attachment {AttachmentId('n1', 'romana', 'c1', 'eth0')} has not one endpoint with its addresses",
         ]
         async with speaking(run, SpeakingNode("n1", "boot-1", ["c1", "c2"])):
             assert await run.ipamd.reconciler.sync() == 0
