@@ -183,6 +183,24 @@ class Assigned:
     network: str
     ip: Address
     block: Network
+    key: str = field(init=False, compare=False, repr=False)
+    """Of the address in the store. Kept, as an allocation asks for it many times; nobody keeps thousands of these."""
+    block_key: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put the keys together."""
+        object.__setattr__(self, "key", address_key(self.network, self.ip))
+        object.__setattr__(self, "block_key", block_key(self.network, self.block))
+
+    @property
+    def text(self) -> str:
+        """The address, canonical."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def block_text(self) -> str:
+        """The block's prefix."""
+        return self.block_key.rpartition("/")[2].replace("_", "/")
 
 
 @dataclass(frozen=True, slots=True)
