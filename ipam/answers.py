@@ -5,35 +5,33 @@ One future for all of them: at thousands a second a future for each, and a task 
 
 import asyncio
 from collections.abc import Sequence
-from typing import Generic, TypeVar
+from typing import Generic, TypeAlias, TypeVar
 
 __all__ = ["Answers", "Outcome"]
 
 T = TypeVar("T")
 
-Outcome = T | Exception
+Outcome: TypeAlias = T | Exception
 """What was asked for, or the error that it ended in."""
 
 
 class Answers(Generic[T]):
-    """Room for `count` outcomes, at least one. Belongs to one event loop; a waiter that gave up is no fault."""
+    """Room for `count` outcomes. Belongs to one event loop; a waiter that gave up is no fault."""
 
-    __slots__ = ("_left", "_outcomes", "_whole")
+    __slots__ = ("_count", "_outcomes", "_whole")
 
     def __init__(self, count: int) -> None:
-        self._outcomes: list[Outcome[T] | None] = [None] * count
-        self._left = count
+        self._count = count
+        self._outcomes: dict[int, Outcome[T]] = {}
         self._whole: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if not count:
             self._whole.set_result(None)
 
     def set(self, index: int, outcome: Outcome[T]) -> None:
         """Give the outcome at that place; the first one stays."""
-        if self._outcomes[index] is None:
-            self._outcomes[index] = outcome
-            self._left -= 1
-            if not self._left and not self._whole.done():  # a caller that gave up has cancelled it
-                self._whole.set_result(None)
+        self._outcomes.setdefault(index, outcome)
+        if len(self._outcomes) == self._count and not self._whole.done():  # a caller that gave up has cancelled it
+            self._whole.set_result(None)
 
     def cancel(self) -> None:
         """Nobody will give what is missing."""
@@ -42,4 +40,4 @@ class Answers(Generic[T]):
     async def all(self) -> Sequence[Outcome[T]]:
         """Every outcome, once the last one is there."""
         await self._whole
-        return [outcome for outcome in self._outcomes if outcome is not None]
+        return [self._outcomes[index] for index in range(self._count)]

@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from ipam.claims import Claims
 from ipam.networks import reserved_by_document
 from ipam.reads import Reader
-from ipam.records import AddressRecord, NodeRecord, Share, address_key, block_key
+from ipam.records import AddressRecord, Assigned, NodeRecord, Share, address_key, block_key
 from ipam.state import State
 from ipam.table import Row
 from ipam.topology.placement import Placement
@@ -31,8 +31,8 @@ class FixedAddresses:
         self._state = state
         self._claims = claims
 
-    async def reserve(self, name: str, placement: Placement, share: Share, ip: Address) -> Network:
-        """Keep the address for the caller, who settles it; the answer is its block.
+    async def reserve(self, name: str, placement: Placement, share: Share, ip: Address) -> Assigned:
+        """Keep the address for the caller, who settles it.
 
         Raises Refused that says who has it, or why not here; InvalidInput; Conflict where it is about to be given to another.
         """
@@ -60,8 +60,9 @@ class FixedAddresses:
                 continue
             if own.held >> own.offset(ip) & 1:
                 raise await self._taken(placement.network, ip)
-            self._state.occupancy.reserve(placement.network, ip, own.cidr)
-            return own.cidr
+            address = Assigned(placement.network, ip, own.cidr)
+            self._state.occupancy.reserve(address)
+            return address
         raise Conflict(f"{ip} could not be had for node {name}: {ATTEMPTS} times its block changed hands meanwhile; try again")
 
     def _check_reserved(self, network: str, ip: Address) -> None:

@@ -7,15 +7,16 @@ in one process never choose the same; two processes may, and then etcd lets one 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from ipam.allocator import Holdings
 from ipam.blocks import Block, GroupBlocks, Ranges, group_blocks, ranges_of, recounted, reserved_in
-from ipam.records import AddressRecord, BlockRecord, NodeRecord, Share, address_key, block_key
+from ipam.records import AddressRecord, Assigned, BlockRecord, NodeRecord, Share, block_key
 from ipam.table import Row
 from ipam.topology.carving import Prefix
 from ipam.topology.placement import Placement
 from romana import keys
-from romana.keys import Address, Network
+from romana.keys import Network
 
 __all__ = ["Occupancy"]
 
@@ -108,9 +109,7 @@ class Occupancy:
             return None
         if (placement.network, placement.path) in self._to_recount:
             group = self._recount(placement.network, placement.path)
-        low, high = int(group.cidr.network_address), int(group.cidr.broadcast_address)
-        owned = self._owned.get((node.uid, placement.network, share), ())
-        return Holdings(share.of(node.name), group, tuple(self._blocks[key] for start, key in owned if low <= start <= high))
+        return Holdings(share.of(node.name), group, tuple(self.own_blocks(node.uid, placement, share)))
 
     def is_cooling(self, key: str) -> bool:
         """Whether the released address of that key may not be given out yet."""
@@ -118,7 +117,7 @@ class Occupancy:
 
     def has_block(self, uid: str, placement: Placement) -> bool:
         """Whether this incarnation of a node owns a block where it stands."""
-        low, high = int(placement.cidr.network_address), int(placement.cidr.broadcast_address)
+        low, high = _span(placement.cidr)
         return any(low <= start <= high for start, _ in self._owned.get((uid, placement.network, NOBODY), ()))
 
     def owned(self, uid: str) -> Iterator[tuple[str, Block]]:
@@ -127,21 +126,25 @@ class Occupancy:
             if owner == uid:
                 yield from ((network, self._blocks[key]) for _, key in blocks)
 
-    def reserve(self, network: str, ip: Address, block: Network) -> None:
-        """Count an address as held while its write is under way."""
-        key = block_key(network, block)
-        self._in_flight.add(address_key(network, ip))
-        self._blocks[key] = self._blocks[key].with_held(ip)
+    def own_blocks(self, uid: str, placement: Placement, share: Share) -> Iterator[Block]:
+        """What the node has for that share where it stands, ascending."""
+        low, high = _span(placement.cidr)
+        owned = self._owned.get((uid, placement.network, share), ())
+        return (self._blocks[key] for start, key in owned if low <= start <= high)
 
-    def settle(self, network: str, ip: Address, block: Network, row: Row[AddressRecord] | None) -> None:
+    def reserve(self, address: Assigned) -> None:
+        """Count an address of an own block as held while its write is under way."""
+        self._in_flight.add(address.key)
+        self._blocks[address.block_key] = self._blocks[address.block_key].with_held(address.ip)
+
+    def settle(self, address: Assigned, row: Row[AddressRecord] | None) -> None:
         """End `reserve`: from now on the address is what the store says."""
-        key = address_key(network, ip)
-        self._in_flight.discard(key)
-        if row is not None and row.value.held and row.value.block == block and self._is_held(block_key(network, block), ip):
+        self._in_flight.discard(address.key)
+        if row is not None and row.value.held and row.value.block == address.block and self._is_held(address):
             return  # written as it was reserved: so it nearly always is
-        self._show(key, AddressRecord(network, ip, block, None, None, 0), None)
+        self._show(address.key, AddressRecord(address.network, address.ip, address.block, None, None, 0), None)
         if row is not None:
-            self._show(key, row.value, row.value)
+            self._show(address.key, row.value, row.value)
 
     def reserve_block(self, network: str, path: str, block: Network) -> None:
         """Count a block as taken while its claim is under way."""
@@ -153,9 +156,9 @@ class Occupancy:
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
 
-    def _is_held(self, key: str, ip: Address) -> bool:
-        block = self._blocks.get(key)
-        return block is not None and bool(block.held >> block.offset(ip) & 1)
+    def _is_held(self, address: Assigned) -> bool:
+        block = self._blocks.get(address.block_key)
+        return block is not None and bool(block.held >> block.offset(address.ip) & 1)
 
     def _new_block(self, network: str, cidr: Network) -> Block:
         return Block(cidr, reserved=reserved_in(cidr, self._reserved.get(network, ())))
@@ -212,6 +215,12 @@ class Occupancy:
             self._blocks[at] = block.with_held(place.ip)
         else:
             self._blocks[at] = block.with_cooling(place.ip, self._ready_s[key], record.released_ms / 1000)
+
+
+@lru_cache(maxsize=16384)
+def _span(cidr: Network) -> tuple[int, int]:
+    """The first and the last address, as numbers."""
+    return int(cidr.network_address), int(cidr.broadcast_address)
 
 
 def _inside(inner: Network, outer: Network) -> bool:

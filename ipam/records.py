@@ -22,6 +22,7 @@ __all__ = [
     "TopologyRecord",
     "address_key",
     "block_key",
+    "endpoint_key",
     "endpoint_keys",
 ]
 
@@ -220,6 +221,12 @@ class AttachmentRecord:
         return endpoint_keys(self.id, self.pod)
 
 
+def endpoint_key(attachment: AttachmentId, pod: PodId | None) -> str:
+    """The key that an attachment's endpoint has, unless another attachment has that one already."""
+    namespace, name = (pod.namespace, pod.name) if pod else ("", "")
+    return keys.endpoint(namespace, name, attachment.container_id, attachment.ifname)
+
+
 def endpoint_keys(attachment: AttachmentId, pod: PodId | None) -> tuple[str, str]:
     """The keys that an attachment's endpoint may have: the plain one, and the one for when another attachment has that.
 
@@ -227,7 +234,4 @@ def endpoint_keys(attachment: AttachmentId, pod: PodId | None) -> tuple[str, str
     """
     namespace, name = (pod.namespace, pod.name) if pod else ("", "")
     full = f"{attachment.container_id}@{attachment.node}@{attachment.conf}"  # no container id has an "@" (CNI)
-    return (
-        keys.endpoint(namespace, name, attachment.container_id, attachment.ifname),
-        keys.endpoint(namespace, name, full, attachment.ifname),
-    )
+    return endpoint_key(attachment, pod), keys.endpoint(namespace, name, full, attachment.ifname)

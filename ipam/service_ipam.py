@@ -8,7 +8,7 @@ from typing import TypeVar
 import grpc
 
 from ipam import codec, codec_address, requests
-from ipam.allocation import Allocations
+from ipam.allocation import Allocations, Granted, Wanted
 from ipam.listing import attachments_of
 from ipam.lookup import Found, look_up
 from ipam.reads import Reader
@@ -65,14 +65,20 @@ class IpamService(RecoveryCalls):
         context: Context,  # noqa: ARG002
     ) -> ipam_pb2.AllocateBatchResponse:
         """Allocate for many, each by itself."""
-        answers = await _each("AllocateBatch", request.requests, self._allocate)
-        outcomes = (
-            ipam_pb2.AllocateOutcome(error=answer)
-            if isinstance(answer, ipam_pb2.RequestError)
-            else ipam_pb2.AllocateOutcome(response=answer)
-            for answer in answers
-        )
-        return ipam_pb2.AllocateBatchResponse(outcomes=outcomes)
+        requests.check_batch(len(request.requests))
+        wanted = [_tried(requests.read_allocate, each) for each in request.requests]
+        asked = [each for each in wanted if isinstance(each, Wanted)]
+        granted = iter(await self._allocations.allocate_all(asked))
+        response = ipam_pb2.AllocateBatchResponse()
+        for each in wanted:
+            outcome = next(granted) if isinstance(each, Wanted) else each
+            if isinstance(outcome, RomanaError):
+                response.outcomes.add().error.CopyFrom(_refused("AllocateBatch", outcome))
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                _fill(response.outcomes.add().response, outcome)
+        return response
 
     async def Release(self, request: ipam_pb2.ReleaseRequest, context: Context) -> ipam_pb2.ReleaseResponse:  # noqa: N802, ARG002
         """Takes an attachment's addresses back."""
@@ -118,14 +124,9 @@ class IpamService(RecoveryCalls):
         return ipam_pb2.ReleaseReservationResponse(network=network, revision=revision)
 
     async def _allocate(self, request: ipam_pb2.AllocateRequest) -> ipam_pb2.AllocateResponse:
-        granted = await self._allocations.allocate(requests.read_allocate(request))
-        return ipam_pb2.AllocateResponse(
-            addresses=[codec_address.assigned_message(address) for address in granted.record.addresses],
-            host_interface=granted.record.id.host_interface,
-            revision=granted.revision,
-            existing=granted.existing,
-            history=granted.history,
-        )
+        response = ipam_pb2.AllocateResponse()
+        _fill(response, await self._allocations.allocate(requests.read_allocate(request)))
+        return response
 
     async def _release(self, request: ipam_pb2.ReleaseRequest) -> ipam_pb2.ReleaseResponse:
         released = await self._releases.release(requests.read_attachment(request.attachment))
@@ -150,11 +151,32 @@ async def _each(
         try:
             return await call(request)
         except RomanaError as err:
-            log.info("request of a batch refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
-            code: int = to_status_code(err).value[0]
-            return ipam_pb2.RequestError(code=code, message=to_details(err), reason=reason_of(err))
+            return _refused(method, err)
 
     return await asyncio.gather(*map(one, wanted))
+
+
+def _tried(read: Callable[[Request], Answer], request: Request) -> Answer | RomanaError:
+    try:
+        return read(request)
+    except RomanaError as err:
+        return err
+
+
+def _refused(method: str, err: RomanaError) -> ipam_pb2.RequestError:
+    log.info("request of a batch refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
+    code: int = to_status_code(err).value[0]
+    return ipam_pb2.RequestError(code=code, message=to_details(err), reason=reason_of(err))
+
+
+def _fill(response: ipam_pb2.AllocateResponse, granted: Granted) -> None:
+    """Filled in place: a message that is put into another is copied."""
+    for address in granted.record.addresses:
+        response.addresses.add(network=address.network, ip=address.text, block=address.block_text)
+    response.host_interface = granted.record.id.host_interface
+    response.revision = granted.revision
+    response.existing = granted.existing
+    response.history = granted.history
 
 
 def _lookup_response(found: Found) -> ipam_pb2.LookupResponse:

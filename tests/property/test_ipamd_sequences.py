@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ipam import codec, codec_address
-from ipam.allocation import Wanted
+from ipam.attempt import Wanted
 from ipam.invariants import faults, index_faults
 from ipam.records import AttachmentId, PodId
 from ipam.server import Ipamd
