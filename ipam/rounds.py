@@ -2,7 +2,7 @@
 
 asked ──┐                                                        ┌─→ Granted
 asked ──┼─→ gather ─→ one read ─→ pick each, at once ─→ commit ──┼─→ None: to be attempted by itself (ipam.allocation)
-asked ──┘   (while another round reads)                          └─→ Unavailable: the store could not be asked
+asked ──┘   (while another round lasts)                          └─→ Unavailable: the store could not be asked
 
 What can go wrong is left alone here, not sorted: an attachment that may have addresses already, a node, pod or history that is
 not as the caller says, a block to be claimed first, a conflict. The attempt by itself looks at the store and says why.
@@ -13,6 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from ipam.answers import Answers, Outcome
 from ipam.attempt import Granted, Wanted, checked_pod, demand, tell, transaction
@@ -30,6 +31,8 @@ __all__ = ["Rounds"]
 
 ROUND_MAX = 84
 """Two full transactions, and one read of the pods of all (at most `MAX_OPS` keys)."""
+FULL = 42
+"""A whole transaction of plain allocations: so many do not wait for the round before them, beyond its read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +84,25 @@ class Rounds:
         """The outcome of one attempt for each of these, in order; None: to be attempted by itself."""
         answers: Answers[Granted | None] = Answers(len(wanted))
         self._queue.extend(_Asked(each, answers, index) for index, each in enumerate(wanted))
-        if not self._reading:
-            self._start()
+        self._go_on()
         return await answers.all()
 
-    def _start(self) -> None:
-        self._reading = True
-        task = asyncio.create_task(self._round(), name="round")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _go_on(self) -> None:
+        """Begin a round if there is one to begin. What waits while one lasts shares the next one's calls: at that rate they cost
+        more than the wait."""
+        if self._queue and not self._reading and (not self._tasks or len(self._queue) >= FULL):
+            self._reading = True
+            self._tasks.add(asyncio.create_task(self._round(), name="round"))
 
     async def _round(self) -> None:
+        try:
+            await self._answer()
+        finally:
+            # In the step that ends the round: a later done-callback would leave what comes between to nobody.
+            self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+            self._go_on()
+
+    async def _answer(self) -> None:
         asked = [self._queue.popleft() for _ in range(min(len(self._queue), ROUND_MAX))]
         try:
             await self._attempt(asked)
@@ -108,8 +119,7 @@ class Rounds:
             point, found = await self._read(asked)
         finally:
             self._reading = False
-            if self._queue:
-                self._start()
+            self._go_on()
         picked = [] if found[keys.RESTORED] else [each for one in asked if (each := self._pick(one, point, found))]
         writing = {id(each.asked) for each in picked}
         for one in asked:

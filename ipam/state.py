@@ -31,8 +31,8 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused, Unavailable
 from romana.keys import Network
-from romana.store.api import Get, KeyValue, Put, Store, TxnResult
-from romana.store.reflector import Reflector
+from romana.store.api import Get, KeyValue, Listing, Put, Store, TxnResult
+from romana.store.following import follow
 
 __all__ = ["State", "Uneven"]
 
@@ -106,13 +106,14 @@ class State:
 
     async def follow(self, store: Store, prefix: str) -> AsyncGenerator[None, None]:
         """Keep the table of this prefix up to date; yields after each change."""
-        table, reflector = self._tables[prefix], Reflector(store, prefix)
-        async with aclosing(reflector.updates()) as updates:
-            async for update in updates:
-                if update.snapshot:
-                    table.replace(reflector.items.values(), update.revision)
+        table = self._tables[prefix]
+        async with aclosing(follow(store, prefix)) as heard:
+            async for each in heard:
+                if isinstance(each, Listing):
+                    table.replace(each.items, each.revision)
                 else:
-                    table.follow(update.events, update.revision)
+                    table.follow(each.events, each.revision)
+                del each  # a listing is large, and the next change may be long in coming
                 yield
 
     def committed(self, txn: Txn, revision: int) -> None:
