@@ -68,8 +68,7 @@ class FixedAddresses:
     def _check_reserved(self, network: str, ip: Address) -> None:
         specs = [spec for spec in self._state.require_topology().document.networks if spec.name == network]
         by_document = [cidr for spec in specs for cidr in reserved_by_document(spec)]
-        rows = self._state.reservations.rows.values()
-        by_operator = [row.value.cidr for row in rows if row.value.network == network]
+        by_operator = [row.value.cidr for row in self._state.reservations.rows.values()]
         for cidr in (*by_document, *by_operator):
             if ip in cidr:
                 raise Refused(f"{ip} is reserved ({cidr} of network {network}); choose another", reason="ADDRESS_RESERVED")

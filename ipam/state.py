@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from ipam import codec, codec_address
 from ipam.allocator import Holdings
 from ipam.commit import Txn
-from ipam.networks import reserved_by_document
+from ipam.networks import reserved_by_document, reserved_by_operator
 from ipam.occupancy import NOBODY, Occupancy
 from ipam.records import (
     AddressRecord,
@@ -30,7 +30,6 @@ from ipam.table import Row, Table
 from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused, Unavailable
-from romana.keys import Network
 from romana.store.api import Get, KeyValue, Listing, Put, Store, TxnResult
 from romana.store.following import follow
 
@@ -237,12 +236,11 @@ class State:
 
     def _reservation_changed(self, _: Row[ReservationRecord] | None, __: Row[ReservationRecord] | None) -> None:
         topology = self.in_force()
-        reserved: dict[str, list[Network]] = {}
-        for network in topology.value.document.networks if topology else ():
-            reserved[network.name] = list(reserved_by_document(network))
-        for row in self.reservations.rows.values():
-            reserved.setdefault(row.value.network, []).append(row.value.cidr)
-        self.occupancy.set_reserved(reserved)
+        networks = topology.value.document.networks if topology else ()
+        by_operator = [row.value.cidr for row in self.reservations.rows.values()]
+        self.occupancy.set_reserved(
+            {network.name: [*reserved_by_document(network), *reserved_by_operator(network, by_operator)] for network in networks}
+        )
 
     def _note(self, names: Iterable[str]) -> None:
         now_s = self._clock()
