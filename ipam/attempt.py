@@ -86,7 +86,9 @@ def transaction(
     record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, now_ms)
     rows = [state.addresses.rows.get(address.key) for address in addresses]
     taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
-    return record, transactions.allocate(record, node, taken, endpoint_key, pod, seen)
+    txn = transactions.allocate(record, node, taken, endpoint_key, pod, seen)
+    state.writing(txn)  # the picker's `settle` ends it
+    return record, txn
 
 
 def existing(item: KeyValue, wanted: Wanted, node: NodeRecord) -> Granted:

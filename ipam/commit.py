@@ -39,7 +39,7 @@ class Txn:
 
     def size(self) -> int:
         """About how many bytes it takes on the wire."""
-        return sum(len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in self.writes)
+        return sum([len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in self.writes])
 
 
 _Waiting = tuple[Txn, Answers[TxnResult], int]
@@ -106,15 +106,16 @@ class Committer:
         size = 0
         while self._queue:
             txn = self._queue[0][0]
+            writes = [write.key for write in txn.writes]
             new = [compare for compare in txn.compares if compare not in compares]
             size += txn.size()
             if group:
-                if len(compares) + len(new) > MAX_OPS or len(written) + len(txn.writes) > MAX_OPS or size > MAX_BYTES // 2:
+                if len(compares) + len(new) > MAX_OPS or len(written) + len(writes) > MAX_OPS or size > MAX_BYTES // 2:
                     break
-                if any(write.key in written for write in txn.writes) or any(each.key in written for each in txn.compares):
+                if not written.isdisjoint(writes) or not written.isdisjoint([compare.key for compare in txn.compares]):
                     break
             compares.update(dict.fromkeys(new))
-            written.update([write.key for write in txn.writes])
+            written.update(writes)
             group.append(self._queue.popleft())
         return group, tuple(compares)
 

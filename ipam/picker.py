@@ -137,6 +137,7 @@ class Picker:
     def settle(self, picked: Sequence[Picked]) -> None:
         """End `reserve`: from now on the addresses are what the store says."""
         for each in picked:
+            self._state.written(each.address.key)
             self._state.occupancy.settle(each.address, self._state.addresses.rows.get(each.address.key))
 
     async def _at(self, name: str, source: _Source, ip: keys.Address) -> Picked:

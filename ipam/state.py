@@ -65,10 +65,11 @@ class State:
         self._writing = False
         self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
         self._held_by: set[AttachmentId] = set()
+        self._writing_now: dict[str, tuple[bytes, AddressRecord]] = {}
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
         self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
-        self.addresses: Table[AddressRecord] = Table(codec_address.read_address, self._address_changed)
+        self.addresses: Table[AddressRecord] = Table(self._read_address, self._address_changed)
         self.reservations: Table[ReservationRecord] = Table(codec.read_reservation, self._reservation_changed)
         self._tables: dict[str, Table[Any]] = {
             keys.TOPOLOGY: self.topology,
@@ -114,6 +115,19 @@ class State:
                     table.follow(each.events, each.revision)
                 del each  # a listing is large, and the next change may be long in coming
                 yield
+
+    def writing(self, txn: Txn) -> None:
+        """This transaction, which writes addresses, is about to be sent: the watch may tell of it before its own answer does, and
+        then its values need not be decoded. To be ended by `written` for each address."""
+        records = dict(txn.values)
+        for write in txn.writes:
+            record = records.get(write.key)
+            if isinstance(record, AddressRecord) and isinstance(write, Put):
+                self._writing_now[write.key] = (write.value, record)
+
+    def written(self, key: str) -> None:
+        """End `writing` for an address, whatever has become of it."""
+        self._writing_now.pop(key, None)
 
     def committed(self, txn: Txn, revision: int) -> None:
         """Take a transaction of our own that succeeded."""
@@ -202,6 +216,10 @@ class State:
         """The node was looked after as it was then; without effect when something has changed for it since."""
         if self.uneven.get(name) == looked_at:
             del self.uneven[name]
+
+    def _read_address(self, item: KeyValue) -> AddressRecord:
+        ours = self._writing_now.get(item.key)
+        return ours[1] if ours is not None and ours[0] == item.value else codec_address.read_address(item)
 
     def _table_of(self, key: str) -> Table[Any] | None:
         prefix, slash, _ = key.partition("/")
