@@ -97,10 +97,13 @@ class Rounds:
     async def _round(self) -> None:
         try:
             await self._answer()
+        except asyncio.CancelledError:
+            while self._queue:
+                self._queue.popleft().answers.cancel()
+            raise
         finally:
-            # In the step that ends the round: a later done-callback would leave what comes between to nobody.
             self._tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-            self._go_on()
+        self._go_on()  # in the step that ends the round: a later done-callback would leave what comes between to nobody
 
     async def _answer(self) -> None:
         asked = [self._queue.popleft() for _ in range(min(len(self._queue), ROUND_MAX))]
@@ -119,7 +122,7 @@ class Rounds:
             point, found = await self._read(asked)
         finally:
             self._reading = False
-            self._go_on()
+        self._go_on()
         picked = [] if found[keys.RESTORED] else [each for one in asked if (each := self._pick(one, point, found))]
         writing = {id(each.asked) for each in picked}
         for one in asked:
