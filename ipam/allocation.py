@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ipam import attempt
 from ipam.answers import Outcome
-from ipam.attempt import Granted, Wanted
+from ipam.attempt import Decided, Granted, Wanted
 from ipam.commit import Committer
 from ipam.picker import Picked, Picker
 from ipam.reads import Reader
@@ -89,8 +89,9 @@ class Allocations:
             granted = await self._attempt(wanted)
             if granted is not None:
                 return granted
-            # What was in the way is known now, but for a reservation: that is compared as a whole.
+            # What was in the way is known now, but for a reservation or a topology: these are not read with each conflict.
             await self._state.reload(self._store, keys.RESERVATIONS)
+            await self._state.reload(self._store, keys.TOPOLOGY)
         raise Conflict(f"no address for {wanted.attachment}: {ATTEMPTS} times something else changed meanwhile; try again")
 
     async def _attempt(self, wanted: Wanted) -> Granted | None:
@@ -105,10 +106,12 @@ class Allocations:
             endpoint_key = full
         pod = found[pod_keys[0]] if wanted.pod else None
         asks = attempt.demand(wanted, attempt.checked_pod(pod, wanted.pod) if wanted.pod else None)
-        seen = self._state.reservations.revision  # before the pick: of a pair, one is picked while the other's block is claimed
+        decided = Decided.on(
+            self._state, node.value
+        )  # before the pick: of a pair, one is picked while the other's block is claimed
         picked = await self._picker.reserve(node.value.name, asks)
         try:
-            granted = await self._write(wanted, picked, endpoint_key, pod, seen)
+            granted = await self._write(wanted, decided, picked, endpoint_key, pod)
             return replace(granted, history=history) if granted else None
         finally:
             self._picker.settle(picked)
@@ -133,10 +136,10 @@ class Allocations:
         return row
 
     async def _write(
-        self, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, seen: int
+        self, wanted: Wanted, decided: Decided, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None
     ) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
-        made = attempt.transaction(self._state, wanted, picked, endpoint_key, pod, seen, self._now_ms())
+        made = attempt.transaction(self._state, wanted, decided, picked, endpoint_key, pod, self._now_ms())
         node = self._state.node(wanted.attachment.node)
         if made is None or node is None:
             return None

@@ -17,7 +17,7 @@ from romana.errors import NotFound, Refused
 from romana.store.api import KeyValue
 from romana.v1.store_pb2 import Pod
 
-__all__ = ["Granted", "Wanted", "checked_pod", "demand", "existing", "tell", "transaction"]
+__all__ = ["Decided", "Granted", "Wanted", "checked_pod", "demand", "existing", "tell", "transaction"]
 
 log = logging.getLogger("ipam.allocation")
 
@@ -49,6 +49,23 @@ class Granted:
     """Which the revision belongs to."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What an allocation was decided on: taken before the pick, as that may wait for a block."""
+
+    node_uid: str
+    topology: int
+    """Its mod_revision."""
+    reservations: int
+    """The revision up to which all were known."""
+
+    @classmethod
+    def on(cls, state: State, node: NodeRecord) -> "Decided":
+        """What is known now."""
+        topology = state.in_force()
+        return cls(node.uid, topology.mod_revision if topology else 0, state.reservations.revision)
+
+
 def checked_pod(item: KeyValue | None, pod: PodId) -> Pod:
     """The pod's object; raises NotFound when it is not there, or is another pod of that name."""
     key = keys.pod(pod.namespace, pod.name)
@@ -72,21 +89,19 @@ def demand(wanted: Wanted, pod: Pod | None) -> Demand:
 
 
 def transaction(
-    state: State, wanted: Wanted, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, seen: int, now_ms: int
+    state: State, wanted: Wanted, decided: Decided, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None, now_ms: int
 ) -> tuple[AttachmentRecord, Txn] | None:
-    """What to write for what was picked; None when its node or a block is not there any more.
-
-    `seen`: up to which revision all reservations were known before the pick.
-    """
+    """What to write for what was picked; None when its node or a block is not what it was."""
     node = state.node(wanted.attachment.node)
     addresses = tuple(each.address for each in picked)
     blocks = [state.blocks.rows.get(address.block_key) for address in addresses]
-    if node is None or None in blocks:
+    # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
+    if node is None or node.value.draining or node.value.uid != decided.node_uid or None in blocks:
         return None
     record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, now_ms)
     rows = [state.addresses.rows.get(address.key) for address in addresses]
     taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
-    txn = transactions.allocate(record, node, taken, endpoint_key, pod, seen)
+    txn = transactions.allocate(record, node, taken, endpoint_key, pod, decided.reservations, decided.topology)
     state.writing(txn)  # the picker's `settle` ends it
     return record, txn
 

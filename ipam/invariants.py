@@ -1,8 +1,11 @@
-"""Says what is wrong with what ipamd wrote, from the store alone: invariants I1 to I6 and I10 of address management.
+"""Says what is wrong with what ipamd wrote, from the store alone: invariants I1 to I6, I9, I10 and I12 of address management.
+
+What only the way from one revision to the next can show, `romana.bench.hammer` judges (docs/hammer.md).
 
 I1 an address has one live attachment; I2 what was acknowledged is there; I3 blocks overlap nothing and lie in their group;
 I4 a block has one owner, its group's; I5 an attachment and its addresses, endpoint and holder agree; I6 what was given anew was
-not freed by the old holder's release; I10 held, cooling and free are all of a block, and the index of a running ipamd agrees.
+not freed by the old holder's release; I9 an attachment is of the incarnation of its node that is there; I10 held, cooling, free
+are all of a block, nothing held is reserved, and the index of a running ipamd agrees; I12 every block fits its topology.
 """
 
 from collections import Counter
@@ -34,6 +37,7 @@ class _Contents:
             item.key: codec_address.read_attachment(item) for item in by_prefix.get(keys.ATTACHMENTS, [])
         }
         self.endpoints = {item.key: store_pb2.Endpoint.FromString(item.value) for item in by_prefix.get(keys.ENDPOINTS, [])}
+        self.reservations = [codec.read_reservation(item) for item in by_prefix.get(keys.RESERVATIONS, [])]
         self.journal = [store_pb2.JournalRecord.FromString(item.value) for item in by_prefix.get(keys.JOURNAL, [])]
 
 
@@ -43,6 +47,8 @@ async def faults(store: Store, acknowledged: Mapping[str, str] | None = None) ->
     return [
         *_address_faults(contents),
         *_attachment_faults(contents),
+        *_incarnation_faults(contents),
+        *_reserved_faults(contents),
         *_block_faults(contents),
         *_journal_faults(contents),
         *_acknowledged_faults(contents, acknowledged or {}),
@@ -90,6 +96,22 @@ def _attachment_faults(contents: _Contents) -> Iterator[str]:
     for key, endpoint in contents.endpoints.items():
         if endpoint.host_interface not in interfaces:
             yield f"endpoint {key} belongs to no attachment"
+
+
+def _incarnation_faults(contents: _Contents) -> Iterator[str]:
+    for attachment in contents.attachments.values():
+        node = contents.nodes.get(attachment.id.node)
+        if node is None or node.uid != attachment.node_uid:
+            yield f"attachment {attachment.id} is of uid {attachment.node_uid}, its node is {node.uid if node else 'not there'}"
+
+
+def _reserved_faults(contents: _Contents) -> Iterator[str]:
+    reserved = [(record.network, record.cidr) for record in contents.reservations if record.confirmed]
+    networks = [network for record in contents.topology for network in record.document.networks]
+    reserved += [(network.name, cidr) for network in networks for cidr in network.reserved]
+    for record in contents.addresses:
+        if record.held and any(network == record.network and record.ip in cidr for network, cidr in reserved):
+            yield f"address {record.network}/{record.ip} is held, and reserved"
 
 
 def _block_faults(contents: _Contents) -> Iterator[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 from ipam.answers import Answers, Outcome
-from ipam.attempt import Granted, Wanted, checked_pod, demand, tell, transaction
+from ipam.attempt import Decided, Granted, Wanted, checked_pod, demand, tell, transaction
 from ipam.commit import Committer, Txn
 from ipam.history import UNSEEN, Seen
 from ipam.picker import Picked, Picker
@@ -145,7 +145,7 @@ class Rounds:
         if wanted.seen.history and (wanted.seen.history != point.history or wanted.seen.revision > point.revision):
             return None
         pod = found[keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else None
-        seen = state.reservations.revision  # before the pick
+        decided = Decided.on(state, node.value)
         try:
             asks = demand(wanted, checked_pod(pod, wanted.pod) if wanted.pod else None)
         except RomanaError:
@@ -153,7 +153,7 @@ class Rounds:
         picked = self._picker.reserve_now(wanted.attachment.node, asks)
         if picked is None:
             return None
-        made = transaction(state, wanted, picked, endpoint_key(wanted.attachment, wanted.pod), pod, seen, self._now_ms())
+        made = transaction(state, wanted, decided, picked, endpoint_key(wanted.attachment, wanted.pod), pod, self._now_ms())
         if made is None:
             self._picker.settle(picked)
             return None

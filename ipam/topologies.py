@@ -23,6 +23,7 @@ from ipam.topology.change import Change, PlacedNode, plan_change
 from ipam.topology.document import TopologyDocument, normalised
 from romana import keys
 from romana.errors import Ambiguous, Conflict, Fault, Refused
+from romana.keys import Network
 from romana.store.api import Store
 from romana.store.limits import MAX_OPS
 
@@ -107,13 +108,14 @@ class Topologies:
         if len(back.deletes()) > GIVEN_BACK_MAX:
             await self._forget(back)
             return None
-        moves = self._moves(change)[: min(PLACED_MAX, MAX_OPS - OTHER_MAX - len(back.deletes()))]
+        reserving = sorted(self._newly_reserved(document))
+        moves = self._moves(change)[: max(min(PLACED_MAX, MAX_OPS - OTHER_MAX - len(back.deletes()) - len(reserving)), 0)]
         seen = (self._state.nodes.revision, self._state.blocks.revision, self._state.addresses.revision)
-        txn = transactions.apply(record, old, moves, back, seen, self._now_ms())
+        txn = transactions.apply(record, old, moves, back, reserving, seen, self._now_ms())
         result = await self._store.txn(txn.compares, txn.writes)
         if not result.succeeded:
             await self._reload()
-            await asyncio.sleep(BUSY_PAUSE_S if back.networks else 0)
+            await asyncio.sleep(BUSY_PAUSE_S if back.networks or reserving else 0)
             return None
         self._took(txn, result.revision)
         fields = {"nodes_placed": len(moves), "blocks_given_back": len(change.given_back)}
@@ -167,11 +169,9 @@ class Topologies:
 
     def _held_reserved(self, document: TopologyDocument) -> list[str]:
         """Held addresses that the document keeps from being given out, and the one in force does not; some of each network."""
-        old = self._state.in_force()
-        before = {network.name: network.reserved for network in old.value.document.networks} if old else {}
         found: dict[str, list[AddressRecord]] = {}
-        added = {network.name: set(network.reserved) - set(before.get(network.name, ())) for network in document.networks}
-        for row in self._state.addresses.rows.values() if any(added.values()) else ():
+        added = self._newly_reserved(document)
+        for row in self._state.addresses.rows.values() if added else ():
             if row.value.held and any(row.value.ip in cidr for cidr in added.get(row.value.network, ())):
                 found.setdefault(row.value.network, []).append(row.value)
         return [
@@ -179,6 +179,13 @@ class Topologies:
             for network, held in found.items()
             for lowest in [min(held, key=lambda record: int(record.ip))]
         ]
+
+    def _newly_reserved(self, document: TopologyDocument) -> dict[str, set[Network]]:
+        """By network, what the document keeps from being given out, and the one in force does not."""
+        old = self._state.in_force()
+        before = {network.name: network.reserved for network in old.value.document.networks} if old else {}
+        added = {network.name: set(network.reserved) - set(before.get(network.name, ())) for network in document.networks}
+        return {name: cidrs for name, cidrs in added.items() if cidrs}
 
     def _covered_nodes(self, document: TopologyDocument) -> list[str]:
         """Nodes whose own addresses the document would give to pods."""

@@ -2,13 +2,13 @@
 
     allocate   attachment, endpoint absent; address, block, node (and pod) as seen;  ->  address, attachment, endpoint
                no recovery of a restored store under way (ipam.recovery)
-               no reservation written since
+               no reservation and no topology written since
     release    attachment, endpoint, addresses as seen  ->  addresses cool, attachment and endpoint deleted, journal written
     claim      topology, node as seen; block absent; no recovery under way           ->  block
     add node   topology, node as seen; no node written since                         ->  node
     apply      topology as seen; no node, no block written since, and no address of  ->  topology, nodes; blocks given back
-               the networks where blocks are given back (ipam.giving_back), and
-               then no recovery under way
+               the networks where blocks are given back (ipam.giving_back), or
+               addresses kept back; in the first case no recovery under way
     forget     addresses as seen (their cool-down is over)                           ->  addresses deleted
     place      topology, nodes as seen                                               ->  nodes
     change     node as seen                                                          ->  node
@@ -55,14 +55,16 @@ def allocate(
     endpoint_key: str,
     pod: KeyValue | None,
     reservations_seen: int,
+    topology_seen: int,
 ) -> Txn:
     """Give an attachment its addresses; `taken` has, for each, its row as seen (None: never used) and its block.
 
-    All reservations were known up to the revision `reservations_seen`.
+    All reservations were known up to the revision `reservations_seen`, the topology up to `topology_seen`.
     """
     key, values = attachment.id.key, codec_allocation.write(attachment)
     compares = [Compare.absent(key), Compare.absent(endpoint_key), _unchanged(node), _NOT_RECOVERING]
-    compares.append(_not_since(keys.RESERVATIONS, reservations_seen))
+    # As a prefix, so that a conflict does not read a document of 10,000 groups.
+    compares += [_not_since(keys.RESERVATIONS, reservations_seen), _not_since(keys.TOPOLOGY, topology_seen)]
     records: list[tuple[str, object]] = []
     writes = [Put(key, values.attachment), Put(endpoint_key, values.endpoint)]
     for address, value, (row, block) in zip(attachment.addresses, values.addresses, taken, strict=True):
@@ -113,15 +115,18 @@ def apply(
     old: Row[TopologyRecord] | None,
     nodes: Iterable[tuple[Row[NodeRecord], NodeRecord]],
     back: GivingBack,
+    reserving: Sequence[str],
     seen: tuple[int, int, int],
     now_ms: int,
 ) -> Txn:
     """Put a topology in force, place these nodes anew, and give blocks back.
 
-    `seen`: up to where all nodes, all blocks, and all addresses were known.
+    `reserving`: networks of which it keeps back more addresses than the one before. `seen`: up to where all nodes, blocks and
+    addresses were known.
     """
     compares = [_at(keys.TOPOLOGY, old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
-    compares += [_not_since(f"{keys.ADDRESSES}{network}/", seen[2]) for network in back.networks]
+    quiet = sorted({*back.networks, *reserving})
+    compares += [_not_since(f"{keys.ADDRESSES}{network}/", seen[2]) for network in quiet]
     compares += [_NOT_RECOVERING] if back.networks else []
     # Given back first, so that the state counts it as it was claimed: under the old topology.
     writes: list[Put | Delete] = [*back.deletes(), Put(keys.TOPOLOGY, codec.write_topology(record, now_ms))]

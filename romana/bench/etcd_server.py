@@ -13,7 +13,7 @@ from pathlib import Path
 
 from romana.errors import ConfigError, Unavailable
 
-__all__ = ["Etcd", "throw_away"]
+__all__ = ["ENVIRON", "Etcd", "folder", "require", "throw_away"]
 
 PREFIX = "romana-bench-"
 PLACE = Path("/var/tmp")  # noqa: S108 - a disk, as etcd's limit is one; the directory's name is drawn by mkdtemp
@@ -37,29 +37,25 @@ class Etcd:
     def ctl(self, *arguments: str) -> str:
         """What `etcdctl` prints for these arguments; blocking."""
         command = ["etcdctl", f"--endpoints=unix://{SOCKET}", *arguments]
-        done = subprocess.run(command, cwd=self.directory, env=_ENVIRON, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, cwd=self.directory, env=ENVIRON, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr
 
 
-_ENVIRON = {"ETCDCTL_API": "3", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+ENVIRON = {"ETCDCTL_API": "3", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 @contextmanager
 def throw_away() -> Iterator[Etcd]:
     """Start one and wait until it listens; raises ConfigError naming what is missing."""
-    missing = [name for name in ("etcd", "setpriv") if not shutil.which(name)]
-    if missing:
-        raise ConfigError(f"{', '.join(missing)} not found: apt-get install etcd-server util-linux")
-    _remove_left_over()
-    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_pid()}-", dir=PLACE))
+    require("etcd", "setpriv")
     options = [f"--listen-client-urls=unix://{SOCKET}", f"--advertise-client-urls=unix://{SOCKET}"]
     options += ["--listen-peer-urls=unix://peer:0", "--initial-advertise-peer-urls=unix://peer:0"]
     options += ["--initial-cluster=default=unix://peer:0", "--data-dir=data", "--log-level=warn", "--logger=zap"]
-    try:
+    with folder() as directory:
         with (directory / "log").open("wb") as log:
             process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "etcd", *options, "--quota-backend-bytes=4294967296"],
-                cwd=directory, env=_ENVIRON, stdout=log, stderr=log,
+                cwd=directory, env=ENVIRON, stdout=log, stderr=log,
             )  # fmt: skip
         try:
             _await_socket(process, directory)
@@ -71,6 +67,22 @@ def throw_away() -> Iterator[Etcd]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def require(*programs: str) -> None:
+    """Raises ConfigError that names those of etcd's programs that are not there."""
+    missing = [name for name in programs if not shutil.which(name)]
+    if missing:
+        raise ConfigError(f"{', '.join(missing)} not found: apt-get install etcd-server util-linux")
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder on disk that names this process and goes at the end, or, when we are killed, with the next run."""
+    _remove_left_over()
+    directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_pid()}-", dir=PLACE))
+    try:
+        yield directory
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 

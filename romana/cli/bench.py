@@ -63,6 +63,35 @@ def chaos(
     raise typer.Exit(Exit.FOUND if outcome.findings else Exit.FINE)
 
 
+@app.command(name="ipam-hammer")
+def ipam_hammer(
+    operations: Annotated[int | None, typer.Option(min=1, help="Allocations and releases until it ends.")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1.0, help="Until it ends; default 60 where no number is given.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of what is drawn; drawn itself and printed where none is given.")] = None,
+    etcd_members: Annotated[int, typer.Option(min=1, max=7)] = 3,
+    ipamd: Annotated[int, typer.Option(min=1, max=9, help="How many ipamd.")] = 3,
+    clients: Annotated[int, typer.Option(min=1, max=512)] = 24,
+    json: Annotated[bool, typer.Option("--json", help="As -o json.")] = False,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Clients, ipamd and etcd members are hurt at random; a checker follows etcd; exit 1 when an invariant was violated."""
+    from romana.bench.hammer.run import Hammer, Settings
+
+    drawn = secrets.randbelow(2**31) if seed is None else seed
+    limit_s = 60.0 if seconds is None and operations is None else seconds
+    settings = Settings(drawn, operations, limit_s, etcd_members, ipamd, clients)
+    outcome = run(Hammer(settings, say).run())
+    if json or output is Output.JSON:
+        print_json(outcome.as_dict())
+    else:
+        print_table(
+            ("what", "figure"), [("seed", str(drawn)), *((name, str(value)) for name, value in outcome.figures.items())], ""
+        )
+        rows = [(found["invariant"], str(found["revision"]), found["text"]) for found in outcome.violations]
+        print_table(("invariant", "revision", "what"), rows, "no violation")
+    raise typer.Exit(Exit.FOUND if outcome.violations else Exit.FINE)
+
+
 @app.command()
 def cni(
     pairs: Annotated[int, typer.Option(min=1, help="Pairs of ADD and DEL, one at a time, of each plugin.")] = 40,

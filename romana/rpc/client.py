@@ -42,6 +42,11 @@ def open_channel(endpoint: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
 
 
+def _ran_out(err: Unavailable) -> bool:
+    cause = err.__cause__
+    return isinstance(cause, grpc.aio.AioRpcError) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
 class Client:
     """Channels to the endpoints (gRPC targets, `host:port` or `unix:/path`), opened when first used."""
 
@@ -52,17 +57,19 @@ class Client:
     async def call(self, call: Call[Answer], timeout_s: float) -> Answer:
         """`await call(channel, seconds left)`, endpoint after endpoint, until one answers or the time is over.
 
-        Raises what the service raised (romana.rpc.status), or Unavailable with the last endpoint's words.
+        Raises what the service raised (romana.rpc.status), or Unavailable with the last words of an endpoint: those that came
+        before the last attempt ran out of time tell more than that it did.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline, told = time.monotonic() + timeout_s, ""
         while True:
             for endpoint in tuple(self._endpoints):
                 try:
                     return await self._once(endpoint, call, max(deadline - time.monotonic(), 0.05))
                 except Unavailable as err:
                     self._move_back(endpoint)
+                    told = told if told and _ran_out(err) else str(err)
                     if time.monotonic() >= deadline:
-                        raise Unavailable(f"{err} (tried {', '.join(self._endpoints)} for {timeout_s:g} s)") from err
+                        raise Unavailable(f"{told} (tried {', '.join(self._endpoints)} for {timeout_s:g} s)") from err
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def close(self) -> None:

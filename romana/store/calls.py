@@ -38,15 +38,17 @@ class Calls:
     async def repeatable(self, what: str, request: Request[R]) -> R:
         """The answer to a call that may be made twice, retried until the deadline; raises Unavailable after it.
 
-        Where there is another member to ask, none is waited for longer than `ATTEMPT_S`: it may be frozen."""
+        Where there is another member to ask, none is waited for longer than `ATTEMPT_S`: it may be frozen. When the last attempt
+        ran out of time, what failed before it is raised: that tells more."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout_s
+        deadline, told = now() + self._timeout_s, None
         for pause_s in pauses():
             try:
                 return await self._once(what, request, min(self._attempt_s, deadline - now()), repeatable=True)
-            except Unavailable:
+            except Unavailable as err:
+                told = told if told and _ran_out(err) else err
                 if self._endpoints.closed() or now() + pause_s >= deadline:
-                    raise
+                    raise told from told.__cause__
             await asyncio.sleep(pause_s)
         raise AssertionError  # pauses() has no end
 
@@ -119,6 +121,11 @@ def failure(err: grpc.aio.AioRpcError, endpoint: Endpoint, what: str, repeatable
     if not endpoint.answered and any(text in details for text in CLOSED):
         details += f"; {CLOSED_WITH_TLS if endpoint.tls else CLOSED_WITHOUT_TLS}"
     return romana_error(err.code(), details, f"etcd {endpoint.target}: {what}", repeatable)
+
+
+def _ran_out(err: RomanaError) -> bool:
+    cause = err.__cause__
+    return isinstance(cause, grpc.aio.AioRpcError) and cause.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 def cancelled_from_outside() -> bool:

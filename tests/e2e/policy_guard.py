@@ -80,7 +80,7 @@ async def reaches(world: World, source: ObjectName, target: ObjectName, port: in
     return await world.prober.reaches(str(source), str(target), "TCP", port)
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 30.0) -> float:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 60.0) -> float:
     """Seconds until it holds; raises TimeoutError when it never does."""
     began = time.monotonic()
     async with asyncio.timeout(timeout_s):

@@ -183,7 +183,7 @@ def test_add_killed_at_once_leaves_nothing_after_del(lab: Lab) -> None:
             assert container.id not in left
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> bool:
     """True as soon as the condition holds; False when it never did."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

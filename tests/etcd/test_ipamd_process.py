@@ -126,14 +126,14 @@ async def test_sigterm_ends_it_cleanly_and_says_not_serving_first(own_etcd: Etcd
         await calls.apply(flat())
         await until_healthy(f"unix:{tmp_path}/a.sock")
         ipamd.terminate()
-        assert await asyncio.to_thread(ipamd.wait, 30) == 0
+        assert await asyncio.to_thread(ipamd.wait, 60) == 0
     assert '"ipamd stopped"' in config.with_suffix(".log").read_text()
 
 
 async def test_it_starts_without_etcd_and_serves_when_etcd_comes(own_etcd: EtcdServer, tmp_path: Path) -> None:
     own_etcd.kill()
     address = f"unix:{tmp_path}/a.sock"
-    impatient = Calls(address, patience_s=1.0)
+    impatient, patient = Calls(address, patience_s=1.0), Calls(address)
     with process(configure(tmp_path, own_etcd.target)):
         await until(lambda: Path(tmp_path, "a.sock").exists())
         assert not await healthy(address)
@@ -141,15 +141,16 @@ async def test_it_starts_without_etcd_and_serves_when_etcd_comes(own_etcd: EtcdS
             await impatient.show()
         await asyncio.to_thread(own_etcd.start)
         await until_healthy(address)
-        assert (await impatient.apply(flat())).changed
+        assert (await patient.apply(flat())).changed
         await asyncio.to_thread(own_etcd.kill)
         await until_healthy(address, wanted=False)
         with pytest.raises(Unavailable):
             await impatient.apply(flat("10.50.0.0/16"))
         await asyncio.to_thread(own_etcd.start)
         await until_healthy(address)
-        assert (await impatient.show()).generation == 1
+        assert (await patient.show()).generation == 1
     await impatient.client.close()
+    await patient.client.close()
 
 
 async def test_two_processes_share_one_etcd(own_etcd: EtcdServer, etcd_store: EtcdStore, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ async def test_addresses_given_after_the_backup_are_written_again_and_nothing_is
 async def test_no_node_gets_anything_before_every_node_has_spoken() -> None:
     """The block that n2 claimed after the backup is unknown to the store: n1 must not claim it."""
     store = MemoryStore()
-    async with _ipamd(store, patience_s=0.5) as run:
+    async with _ipamd(store, patience_s=2.0) as run:
         n1, n2 = await _cluster(run, "n1", "n2")
         await n1.add(run, "a0")
         await until(lambda: len(run.ipamd.state.blocks.rows) >= 2)
@@ -126,7 +126,7 @@ async def _patient(node: LiveNode, run: Running, container: str) -> None:
 
 async def test_a_node_that_is_gone_is_named_and_the_operator_can_give_it_up() -> None:
     store = MemoryStore()
-    async with _ipamd(store, patience_s=0.5) as run:
+    async with _ipamd(store, patience_s=2.0) as run:
         n1, n2 = await _cluster(run, "n1", "n2")
         await n2.add(run, "b0")
         backup = await backup_of(store)
@@ -202,12 +202,12 @@ async def test_a_node_added_after_the_backup_is_waited_for_and_named_as_unknown(
 
 async def test_a_store_that_lost_everything_takes_topology_nodes_and_what_lives_again() -> None:
     store = MemoryStore()
-    async with _ipamd(store, patience_s=1.0) as run:
+    async with _ipamd(store, patience_s=2.0) as run:
         nodes = await _cluster(run, "n1", "n2")
         for number in range(9):
             await nodes[number % 2].add(run, f"c{number}")
     store.restore({})
-    async with _ipamd(store, patience_s=1.0) as run:
+    async with _ipamd(store, patience_s=2.0) as run:
         assert (await nodes[0].ask(run)).restored.reason.startswith("the agent of node n1 saw a history that the store does not")
         await run.apply(flat("10.40.0.0/24", 30))  # gives nothing back, so it needs not to wait
         await run.add_node("n1")
@@ -287,7 +287,7 @@ async def test_a_backup_made_during_a_recovery_does_not_end_the_next_one() -> No
 async def test_a_late_agent_re_asserts_and_begins_nothing_anew() -> None:
     """n2 was given up and comes back: what is still free is its own again, the rest is named."""
     store = MemoryStore()
-    async with _ipamd(store, patience_s=1.0) as run:
+    async with _ipamd(store, patience_s=2.0) as run:
         n1, n2 = await _cluster(run, "n1", "n2", mask=31)
         await n2.add(run, "b0")
         backup = await backup_of(store)
@@ -330,7 +330,7 @@ async def test_whatever_happened_since_the_backup_no_address_lives_twice(seed: i
             await noticed(one)
     if (await store.get(keys.RESTORED)) is None:
         store.restore(backup)
-    async with _ipamd(store, patience_s=1.0) as one, _ipamd(store, patience_s=1.0) as two:
+    async with _ipamd(store, patience_s=2.0) as one, _ipamd(store, patience_s=2.0) as two:
         await rng.choice(nodes).ask(one)  # an agent speaks before the first pod comes: each asks at its start
         for node in rng.sample(nodes, 3):
             with suppress(RomanaError):

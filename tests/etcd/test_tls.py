@@ -46,7 +46,7 @@ def credentials(authority: Authority, pair: Pair | None) -> Credentials:
 
 async def refused(server: EtcdServer, shown: Credentials) -> str:
     """What is said of a read that cannot be made."""
-    store = EtcdStore([server.target], timeout_s=2, credentials=shown)
+    store = EtcdStore([server.target], timeout_s=4, credentials=shown)
     with pytest.raises(Unavailable) as caught:
         await store.get("a")
     await store.close()

@@ -224,14 +224,14 @@ async def a_node(folder: Path) -> AsyncIterator[Node]:
             await node.ipamd.stop()
 
 
-async def until(true: Callable[[], bool], timeout_s: float = 10) -> None:
+async def until(true: Callable[[], bool], timeout_s: float = 60) -> None:
     """Wait for something to be so."""
     async with asyncio.timeout(timeout_s):
         while not true():  # noqa: ASYNC110 - what is waited for happens in the kernel and in other processes
             await asyncio.sleep(0.02)
 
 
-async def pings(name: str, target: str, source: str = "", timeout_s: float = 1.0) -> bool:
+async def pings(name: str, target: str, source: str = "", timeout_s: float = 20.0) -> bool:
     """True when one echo request from a namespace is answered: the first and only packet (RFC 792)."""
     return await asyncio.to_thread(_ping, name, target, source, timeout_s)
 

@@ -115,7 +115,7 @@ class Routed:
         if self._process is None:
             raise RuntimeError("routed is not running")
         self._process.send_signal(number)
-        status = self._process.wait(timeout=20)
+        status = self._process.wait(timeout=60)
         self._process = None
         return status
 

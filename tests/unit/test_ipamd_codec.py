@@ -17,7 +17,7 @@ def test_the_values_beside_an_allocations_writes_are_what_the_writes_say(pod: Po
     record = AttachmentRecord(AttachmentId("n1", "c", "id", "eth0"), "uid-1", "boot", pod, (address,), 1_700_000_000_123)
     node = Row("nodes/n1", NodeRecord("n1", "uid-1", (), ()), 1, 1)
     owned = Row("blocks/pods/b", BlockRecord("pods", ip_network(block), "n1", "uid-1"), 1, 1)
-    txn = transactions.allocate(record, node, [(None, owned)], "endpoints/_/_/id", None, 0)
+    txn = transactions.allocate(record, node, [(None, owned)], "endpoints/_/_/id", None, 0, 0)
     written = {write.key: write.value for write in txn.writes if isinstance(write, Put)}
     assert [key for key, _ in txn.values] == [f"addresses/pods/{ip}"]
     for key, value in txn.values:

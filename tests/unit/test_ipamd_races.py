@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
 
@@ -246,3 +247,93 @@ async def test_an_ipamd_that_hears_of_the_topology_before_the_old_blocks_end_cou
     holdings = occupancy.holdings(node, Placement("p", "p", "g", ip_network("10.0.0.0/28")))
     assert holdings is not None
     assert str(holdings.group.lowest_free()) == "10.0.0.8/29"
+
+
+def tenants() -> dict[str, Any]:
+    """Blocks are a tenant's: none is claimed ahead, so an allocation has to wait for one."""
+    document = flat("10.40.0.0/24", 29)
+    document["networks"][0]["owner"] = "tenant"
+    return document
+
+
+async def test_a_node_that_begins_to_drain_while_a_block_is_claimed_gets_no_address() -> None:
+    """I9: what was decided for a ready node must not be compared with the draining one."""
+    store = MemoryStore()
+    late = Interrupted(store, keys.BLOCKS)
+    async with running(late) as run, running(store) as other:
+        await run.apply(tenants())
+        await run.add_node("n1")
+        await write_pod(store, "default", "web")
+        await until(lambda: other.ipamd.state.node("n1"))
+
+        async def drain() -> None:
+            await other.drain("n1")
+            await until(lambda: (row := run.ipamd.state.node("n1")) and row.value.draining)
+
+        late.before = drain
+        with pytest.raises(Refused, match="draining"):
+            await run.allocate("n1", "c1", ("default", "web", ""))
+        assert (await store.list(keys.ADDRESSES)).items == ()
+
+
+async def test_a_node_that_becomes_another_while_a_block_is_claimed_gets_no_address_of_the_one_before() -> None:
+    """I9: the request is of the incarnation that is no more."""
+    store = MemoryStore()
+    late = Interrupted(store, keys.BLOCKS)
+    async with running(late) as run, running(store) as other:
+        await run.apply(tenants())
+        await run.add_node("n1", uid="old")
+        await write_pod(store, "default", "web")
+        await until(lambda: other.ipamd.state.node("n1"))
+
+        async def recreate() -> None:
+            await other.remove("n1", force=True)
+            await other.add_node("n1", uid="new")
+            await until(lambda: (row := run.ipamd.state.node("n1")) and row.value.uid == "new")
+
+        late.before = recreate
+        with pytest.raises(Refused, match="another incarnation"):
+            await run.allocate("n1", "c1", ("default", "web", ""), "old")
+        assert (await store.list(keys.ADDRESSES)).items == ()
+        assert await faults(store) == []
+
+
+def keeping_back(*reserved: str) -> dict[str, Any]:
+    """A topology that keeps these addresses from being given out."""
+    document = flat()
+    document["networks"][0]["reserved"] = list(reserved)
+    return document
+
+
+async def test_an_address_decided_before_a_topology_keeps_it_back_is_not_written_after() -> None:
+    """I10: an address that the document reserves is nobody's."""
+    store = MemoryStore()
+    late = Interrupted(store, keys.ADDRESSES)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat())
+        await other.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows and not run.ipamd.state.uneven)
+
+        async def keep_back() -> None:
+            await other.apply(keeping_back("10.40.0.0/30"))
+
+        late.before = keep_back
+        assert await run.ip("n1", "c1") == "10.40.0.4"
+        assert await faults(store) == []
+
+
+async def test_a_topology_that_keeps_back_an_address_taken_meanwhile_is_refused() -> None:
+    store = MemoryStore()
+    late = Interrupted(store, keys.TOPOLOGY)
+    async with running(late) as run, running(store) as other:
+        await other.apply(flat())
+        await other.add_node("n1")
+        await until(lambda: run.ipamd.state.blocks.rows)
+
+        async def take() -> None:
+            await other.ip("n1", "c1")
+
+        late.before = take
+        with pytest.raises(Refused, match=r"would reserve addresses that are held: 1, the lowest 10\.40\.0\.0"):
+            await run.apply(keeping_back("10.40.0.0/30"))
+        assert (await other.show()).generation == 1

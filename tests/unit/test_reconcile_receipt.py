@@ -28,7 +28,7 @@ async def receipt(store: MemoryStore) -> Receipt | None:
 
 
 async def until(store: MemoryStore, condition: Callable[[Receipt | None], object]) -> Receipt | None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             found = await receipt(store)
             if condition(found):

@@ -1,5 +1,6 @@
 """romana.rpc: an error raised in a method is the error that the client gets, faults and all, over a real unix socket."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,8 +35,13 @@ class Raising(IpamServicer):
     """Raises what the test says."""
 
     error: Exception
+    hangs_after: int | None = None
+    calls: int = 0
 
     async def Lookup(self, request: LookupRequest, context: object) -> LookupResponse:  # noqa: N802
+        self.calls += 1
+        if self.hangs_after is not None and self.calls > self.hangs_after:
+            await asyncio.Event().wait()
         raise self.error
 
 
@@ -83,6 +89,12 @@ async def test_what_may_succeed_later_is_unavailable(raising: tuple[Raising, str
     found = await ask(address, timeout_s=2.0)
     assert type(found) is Unavailable
     assert str(error) in str(found)
+
+
+async def test_what_was_said_before_the_time_ran_out_is_told(raising: tuple[Raising, str]) -> None:
+    servicer, address = raising
+    servicer.error, servicer.hangs_after = Unavailable("etcd is away"), 1
+    assert "etcd is away" in str(await ask(address))
 
 
 async def test_thousands_of_faults_still_arrive_as_the_error_they_are(raising: tuple[Raising, str]) -> None:
