@@ -20,7 +20,7 @@ __all__ = ["follow"]
 log = logging.getLogger("romana.store.reflector")
 
 
-async def follow(store: Store, prefix: str) -> AsyncGenerator[Listing | Batch, None]:
+async def follow(store: Store, prefix: str, page_size: int = 500) -> AsyncGenerator[Listing | Batch, None]:
     """A listing, then what changed since; never ends, and raises nothing that waiting can mend. Keeps nothing of it.
 
     A listing says all that is there, the first one and any later one. Stop it by cancelling the task, or by closing it
@@ -28,7 +28,7 @@ async def follow(store: Store, prefix: str) -> AsyncGenerator[Listing | Batch, N
     outage = Outage(log, "listing", prefix=prefix)
     while True:
         try:
-            listing = await store.list(prefix)
+            listing = await store.list(prefix, page_size)
             outage.over()
             revision = listing.revision
             yield listing
