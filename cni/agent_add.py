@@ -8,7 +8,6 @@ Each pair of steps runs side by side: the interface's name follows from the atta
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 from cni import plumbing, wiring
 from cni.agent_allocating import allocate_and_create, undo
@@ -44,11 +43,10 @@ async def add(parts: Parts, request: Request, netns_fd: int | None, abort: Abort
 
 async def _finish_pending(parts: Parts, request: Request) -> None:
     """An earlier DEL of this attachment must be complete: else its release would take the new address."""
-    if parts.pending.has(request.attachment):
-        try:
-            await parts.release(request.attachment)
-        except Unavailable as err:
-            raise CniError(TRY_AGAIN, f"an earlier DEL waits for ipamd: {err}", "try again later") from err
+    try:
+        await parts.complete(request.attachment)
+    except Unavailable as err:
+        raise CniError(TRY_AGAIN, f"an earlier DEL waits for ipamd: {err}", "try again later") from err
 
 
 async def _wanted(parts: Parts, request: Request) -> Wiring:
@@ -63,30 +61,39 @@ async def _uplink_mtu(parts: Parts) -> int:
         identity = await parts.ipam.identity(parts.config.ipam_timeout_s)
     except RomanaError as err:
         raise from_ipam(err) from err
-    return await parts.blocking(parts.uplink.mtu_bytes, identity.addresses)
+    return parts.uplink.fresh_mtu_bytes() or await parts.blocking(parts.uplink.mtu_bytes, identity.addresses)
 
 
 async def _attach(parts: Parts, request: Request, wanted: Wiring, veth: Veth, allocation: Allocation, abort: Abort) -> Ends:
     """Everything after the pair is there and the addresses are durable."""
 
-    def address() -> None:
-        veth.address(allocation.addresses)
-
     def finish() -> Ends:
         abort.check()
-        ends = veth.open(allocation.addresses)
-        addresses = tuple(address.ip for address in allocation.addresses)
-        key = (request.attachment, wanted.host_interface, wanted.pod_mac, addresses)
-        parts.memory.finish(Record(*key, boot_id=parts.ipam.boot_id, has_rules=veth.has_rules))
-        return ends
+        return veth.open(allocation.addresses)
+
+    def address_and_finish() -> Ends:
+        veth.address(allocation.addresses)
+        return finish()
 
     abort.check()
-    if not parts.policy.is_required:
-        return await parts.blocking(_one_after_another, address, finish)
+    if parts.policy.is_required:
+        await _address_and_await_policy(parts, request, veth, allocation, abort)
+        ends = await parts.soon(finish)
+    else:
+        ends = await parts.soon(address_and_finish)
+    if not ends.carry:
+        ends = await parts.blocking(veth.wait, ends)
+    addresses = tuple(address.ip for address in allocation.addresses)
+    key = (request.attachment, wanted.host_interface, wanted.pod_mac, addresses)
+    parts.memory.finish(Record(*key, boot_id=parts.ipam.boot_id, has_rules=veth.has_rules))
+    return ends
+
+
+async def _address_and_await_policy(parts: Parts, request: Request, veth: Veth, allocation: Allocation, abort: Abort) -> None:
     awaiting = asyncio.create_task(_await_policy(parts, request, allocation))
     stopped = asyncio.create_task(abort.wait())  # a DEL must not wait as long as policy does
     try:
-        await parts.blocking(address)
+        await parts.soon(lambda: veth.address(allocation.addresses))
         await asyncio.wait({awaiting, stopped}, return_when=asyncio.FIRST_COMPLETED)
         abort.check()
         await awaiting
@@ -94,12 +101,6 @@ async def _attach(parts: Parts, request: Request, wanted: Wiring, veth: Veth, al
         for task in (awaiting, stopped):
             task.cancel()
         await asyncio.gather(awaiting, stopped, return_exceptions=True)
-    return await parts.blocking(finish)
-
-
-def _one_after_another(first: Callable[[], None], second: Callable[[], Ends]) -> Ends:
-    first()
-    return second()
 
 
 async def _await_policy(parts: Parts, request: Request, allocation: Allocation) -> None:

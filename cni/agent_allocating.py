@@ -12,10 +12,11 @@ from cni.agent_ipam import Allocation, NodeUnknown
 from cni.agent_locks import Abort
 from cni.agent_parts import Names, Parts
 from cni.errors import INTERFACE_EXISTS, INVALID_CONFIG, PLUMBING_FAILED, CniError, from_ipam
+from cni.hints import hint
 from cni.request import Request
 from cni.veth import Ends, Veth
 from cni.wiring import HostEnd
-from romana.errors import NotFound, RomanaError, Unavailable
+from romana.errors import Conflict, Exhausted, NotFound, Refused, RomanaError, Unavailable
 
 __all__ = ["allocate_and_create", "undo"]
 
@@ -63,26 +64,18 @@ async def undo(parts: Parts, request: Request, netns_fd: int) -> None:
 
 
 async def _both(parts: Parts, request: Request, veth: Veth, abort: Abort) -> _Both:
-    loop = asyncio.get_running_loop()
-    intended: asyncio.Future[bool] = loop.create_future()
-
     def create() -> bool | RomanaError:
-        is_first = True
-        try:
-            is_first = parts.memory.intend(request.attachment)
-        finally:
-            loop.call_soon_threadsafe(intended.set_result, is_first)
         try:
             return veth.create()
         except RomanaError as err:
             return err
 
-    creating = asyncio.create_task(parts.blocking(create))
+    is_first = parts.memory.intend(request.attachment)  # a line of the journal: sooner written than a thread is woken up
+    asking = asyncio.create_task(_ask_or_error(parts, request, abort))
     try:
-        is_first = await intended
-        allocation = await _ask_or_error(parts, request, abort)
+        created = await parts.soon(create)
     finally:
-        created = await creating
+        allocation = await asking
     return _Both(is_first, created, allocation)
 
 
@@ -94,8 +87,12 @@ async def _ask_or_error(parts: Parts, request: Request, abort: Abort) -> Allocat
 
 
 async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
-    """Ask until the Pod is known to ipamd, or the time for it is over."""
+    """Ask until the Pod is known to ipamd, or the time for it is over.
+
+    A refusal may be for want of an address that a DEL has left behind and ipamd does not know of yet: then it is asked once more.
+    """
     give_up = time.monotonic() + parts.config.pod_wait_s
+    may_wait = True
     while True:
         abort.check()
         try:
@@ -103,13 +100,19 @@ async def _ask(parts: Parts, request: Request, abort: Abort) -> Allocation:
                 request.attachment, request.pod, parts.config.ipam_timeout_s, networks=request.conf.networks
             )
         except NodeUnknown as err:
-            raise NotFound(f"{err}; add it: romana node add") from err
+            raise NotFound(f"{err}; add it: romana node add", reason=err.reason) from err
         except NotFound as err:
             if err.reason == "NETWORK_UNKNOWN":
-                raise CniError(INVALID_CONFIG, str(err), "correct network or networks of the configuration") from err
+                raise CniError(INVALID_CONFIG, str(err), hint(err)) from err
             if time.monotonic() > give_up or request.pod is None:
                 pod = f"pod {request.pod.namespace}/{request.pod.name}" if request.pod else "this node"
-                raise NotFound(f"ipamd does not know {pod} after {parts.config.pod_wait_s:g} s: {err}") from err
+                text = f"ipamd does not know {pod} after {parts.config.pod_wait_s:g} s: {err}"
+                raise NotFound(text, reason=err.reason) from err
+        except (Conflict, Exhausted, Refused):
+            if not may_wait or not await parts.releasing.wait_for_all():
+                raise
+            may_wait = False
+            continue
         await asyncio.sleep(POD_PAUSE_S)
 
 

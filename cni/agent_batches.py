@@ -52,10 +52,13 @@ class Batches(Generic[Question, Answer]):
         self._together = together
         self._waiting: list[_Asked[Question, Answer]] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._alone_under_way = 0
         self._known_from = 0.0
 
     async def ask(self, question: Question, timeout_s: float) -> Answer:
         """The answer; raises what the server answered, Unavailable when it did not."""
+        if not self._waiting and self._has_room():
+            return await self._at_once(question, timeout_s)
         asked = _Asked[Question, Answer](question, time.monotonic() + timeout_s, asyncio.get_running_loop().create_future())
         self._waiting.append(asked)
         self._start()
@@ -68,8 +71,23 @@ class Batches(Generic[Question, Answer]):
             if asked in self._waiting:
                 self._waiting.remove(asked)
 
+    async def _at_once(self, question: Question, timeout_s: float) -> Answer:
+        """By the caller's own task: a call that comes alone is on its way before any other task has run."""
+        self._alone_under_way += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._alone(question, timeout_s)
+        except TimeoutError as err:
+            raise Unavailable(f"no answer within {timeout_s:g} s") from err
+        finally:
+            self._alone_under_way -= 1
+            self._start()
+
+    def _has_room(self) -> bool:
+        return len(self._under_way) + self._alone_under_way < UNDER_WAY_MAX or time.monotonic() < self._known_from
+
     def _start(self) -> None:
-        while self._waiting and (len(self._under_way) < UNDER_WAY_MAX or time.monotonic() < self._known_from):
+        while self._waiting and self._has_room():
             batch, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
             task = asyncio.create_task(self._carry(batch))
             self._under_way.add(task)

@@ -1,6 +1,5 @@
 """What the agent asks ipamd, in the agent's own words."""
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +12,10 @@ from google.protobuf.message import Message
 from cni.agent_batches import Batches
 from cni.agent_ledger import Grant, GrantedAddress, Ledger
 from cni.request import AttachmentId, PodId
-from romana.errors import Conflict, Exhausted, InvalidInput, NotFound, Refused, RomanaError, Unavailable
+from romana.errors import NotFound, Refused, RomanaError
 from romana.netlink.ip import IPAddress, IPInterface
 from romana.rpc.client import Client
+from romana.rpc.status import error_of
 from romana.v1.ipam_pb2 import (
     LOOKUP_STATE_HELD,
     AllocateBatchRequest,
@@ -91,7 +91,7 @@ class Ipam:
             try:
                 found = (await ask()).node
             except NotFound as err:
-                raise NodeUnknown(f"node {self._node} is not known to ipamd: {err}") from err
+                raise NodeUnknown(f"node {self._node} is not known to ipamd: {err}", reason="NODE_UNKNOWN") from err
             self._identity = NodeIdentity(found.uid, tuple(ip_address(address) for address in found.addresses))
             self._identity_is_fresh = True
         return self._identity
@@ -124,22 +124,20 @@ class Ipam:
             if is_fresh or isinstance(err, NotFound):
                 raise
             return await self.allocate(attachment, pod, deadline - time.monotonic(), networks)
-        await self._remember(attachment, pod, answer)
+        self._remember(attachment, pod, answer)
         addresses = tuple(_host_address(address.ip) for address in answer.addresses)
         return Allocation(addresses, answer.host_interface, answer.existing, answer.revision)
 
-    async def _remember(self, attachment: AttachmentId, pod: PodId | None, answer: AllocateResponse) -> None:
+    def _remember(self, attachment: AttachmentId, pod: PodId | None, answer: AllocateResponse) -> None:
         """Before anybody uses the address: a restored store has to be told of it (cni/agent_reassert.py)."""
         granted = tuple(GrantedAddress(address.network, address.ip, address.block) for address in answer.addresses)
-        await asyncio.to_thread(self._ledger.granted, attachment, Grant(pod, granted))
+        self._ledger.granted(attachment, Grant(pod, granted))
         self._ledger.saw(answer.history, answer.revision)
 
     async def release(self, attachment: AttachmentId, timeout_s: float) -> bool:
         """Take an attachment's addresses back; False when there was nothing to take."""
         request = ReleaseRequest(attachment=self._key(attachment))
-        released = (await self._releasing.ask(request, timeout_s)).released
-        await asyncio.to_thread(self._ledger.released, attachment)
-        return released
+        return (await self._releasing.ask(request, timeout_s)).released
 
     async def attachments(self, timeout_s: float) -> Mapping[AttachmentId, str] | None:
         """All of this node's with the boot that they were made in; None when ipamd does not know that call."""
@@ -214,17 +212,9 @@ class _Call(Generic[Question, Answer]):
         return await client.call(call, timeout_s)
 
 
-_ERRORS: Mapping[int, type[NotFound | Exhausted | Conflict]] = {5: NotFound, 8: Exhausted, 10: Conflict}
-"""gRPC status codes (google/rpc/code.proto) as romana.rpc.status has them."""
-
-
 def _error(told: RequestError) -> RomanaError:
     """What the call alone would have raised."""
-    if told.code == 3:
-        return InvalidInput(told.message)
-    if told.code == 9:
-        return Refused(told.message)
-    return _ERRORS.get(told.code, Unavailable)(told.message)
+    return error_of(told.code, told.message, told.reason)
 
 
 def _host_address(text: str) -> IPInterface:

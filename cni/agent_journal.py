@@ -35,9 +35,13 @@ class Remembered:
     """ADDs that began and were not settled, the oldest first."""
     finished: dict[AttachmentId, Document] = field(default_factory=dict)
     """Finished attachments and what is kept of each."""
+    granted: dict[AttachmentId, Document] = field(default_factory=dict)
+    """What ipamd gave, and has not taken back."""
+    owed: dict[AttachmentId, None] = field(default_factory=dict)
+    """Attachments that a DEL came for, and of which ipamd has not taken the release, the oldest first."""
 
     def apply(self, op: str, key: AttachmentId, document: Document) -> None:
-        """One line."""
+        """One line. `finish` settles too; `delete` settles, forgets, and owes a release; `released` pays it."""
         if op == "intend":
             self.intended[key] = None
         elif op == "settle":
@@ -47,11 +51,23 @@ class Remembered:
             self.finished[key] = document
         elif op == "forget":
             self.finished.pop(key, None)
+        elif op == "grant":
+            self.granted[key] = document
+        elif op == "released":
+            self.granted.pop(key, None)
+            self.owed.pop(key, None)
+        elif op == "delete":
+            self.intended.pop(key, None)
+            self.finished.pop(key, None)
+            self.owed[key] = None
 
     def lines(self) -> list[str]:
         """The fewest lines that add up to it."""
+        granted = [_line("grant", key, document) for key, document in self.granted.items()]
         finished = [_line("finish", key, document) for key, document in self.finished.items()]
-        return [*finished, *(_line("intend", key, {}) for key in self.intended)]
+        # A DEL ends what was finished or intended before it, so it comes first.
+        owed = [_line("delete", key, {}) for key in self.owed]
+        return [*owed, *granted, *finished, *(_line("intend", key, {}) for key in self.intended)]
 
 
 def replay(lines: Iterable[str]) -> Remembered:
@@ -94,21 +110,39 @@ class Journal:
         with self._lock:
             return dict(self._now.finished)
 
+    def granted(self) -> dict[AttachmentId, Document]:
+        """What ipamd gave, and has not taken back."""
+        with self._lock:
+            return dict(self._now.granted)
+
+    def owed(self) -> list[AttachmentId]:
+        """Attachments that were deleted and not released, the oldest first."""
+        with self._lock:
+            return list(self._now.owed)
+
+    def is_owed(self, key: AttachmentId) -> bool:
+        """True from its DEL until it is released."""
+        return key in self._now.owed
+
     def is_intended(self, key: AttachmentId) -> bool:
-        """True until it is settled or finished."""
+        """True until it is settled, finished or deleted."""
         return key in self._now.intended
+
+    def is_granted(self, key: AttachmentId) -> bool:
+        """True until it is released."""
+        return key in self._now.granted
 
     def is_finished(self, key: AttachmentId) -> bool:
         """True until it is forgotten."""
         return key in self._now.finished
 
     def append(self, op: str, key: AttachmentId, document: Document | None = None) -> None:
-        """`intend`, `settle`, `finish` (settles too) or `forget`; written when this returns."""
+        """One of the words of `Remembered.apply`; written when this returns."""
         with self._lock:
             self._now.apply(op, key, document or {})
             self._history += 1
             try:
-                if self._history > LINES_MAX + len(self._now.finished):
+                if self._history > LINES_MAX + len(self._now.finished) + len(self._now.granted):
                     old, self._fd = self._fd, self._rewrite()
                     os.close(old)
                 else:

@@ -1,6 +1,6 @@
 """What this node was granted, as ipamd answered it, and how far the store was seen; kept to tell a restored store. Blocking.
 
-    <state dir>/granted/*.json     one for each attachment: pod, addresses with network and block
+    <state dir>/journal            for each attachment: pod, addresses with network and block (cni/agent_journal.py)
     <state dir>/seen.json          the store's history and the highest revision of it that any answer named, some seconds late
 
 A grant is written before the ADD goes on, and removed when ipamd has taken the release. What survives is the page cache: a
@@ -10,12 +10,14 @@ machine that crashes takes its pods with it. A full disk stops no pod: it is log
 import contextlib
 import json
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cni.agent_files import AttachmentFiles, Document
+from cni.agent_files import AttachmentFiles
+from cni.agent_journal import Document, Journal
 from cni.request import AttachmentId, PodId
 
 __all__ = ["Grant", "GrantedAddress", "Ledger", "Sight"]
@@ -63,25 +65,20 @@ class Sight:
 class Ledger:
     """See the module's docstring."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._files = AttachmentFiles(state_dir / "granted")
+    def __init__(self, state_dir: Path, journal: Journal) -> None:
+        self._journal = journal
         self._sight_file = state_dir / "seen.json"
         self.sight = self._kept = self._read_sight()
+        _take_over_files(state_dir / "granted", journal)
 
     def granted(self, attachment: AttachmentId, grant: Grant) -> None:
-        """ipamd has answered an allocation."""
-        with _tolerant("what was granted is not kept", attachment=str(attachment)):
-            self._files.write(attachment, grant.document())
-
-    def released(self, attachment: AttachmentId) -> None:
-        """ipamd has taken the release."""
-        with _tolerant("what was granted is kept for too long", attachment=str(attachment)):
-            self._files.remove(attachment)
+        """ipamd has answered an allocation. Microseconds, on any thread."""
+        self._journal.append("grant", attachment, grant.document())
 
     def grants(self) -> dict[AttachmentId, Grant]:
         """All that was granted and not released."""
         found = {}
-        for attachment, document in self._files.all().items():
+        for attachment, document in self._journal.granted().items():
             try:
                 found[attachment] = Grant.parse(document)
             except (KeyError, TypeError, ValueError) as err:
@@ -113,6 +110,16 @@ class Ledger:
         except (OSError, ValueError, KeyError, TypeError) as err:
             log.warning("how far the store was seen cannot be read", extra={"error": str(err)})
             return Sight()
+
+
+def _take_over_files(folder: Path, journal: Journal) -> None:
+    """What an agent of an earlier version has kept: a file for each grant."""
+    if not folder.exists():
+        return
+    for attachment, document in AttachmentFiles(folder).all().items():
+        if not journal.is_granted(attachment):
+            journal.append("grant", attachment, document)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager

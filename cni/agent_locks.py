@@ -44,9 +44,18 @@ class Locks:
         self._adds: dict[AttachmentId, dict[Abort, int]] = {}
         self._deleted: dict[AttachmentId, int] = dict(deleted or {})
 
+    @property
+    def is_alone(self) -> bool:
+        """True while one attachment is worked on at most."""
+        return len(self._locks) < 2
+
     def is_held(self, attachment: AttachmentId) -> bool:
         """True while somebody works on this attachment, or waits to."""
         return attachment in self._locks
+
+    def held(self) -> set[AttachmentId]:
+        """All that somebody works on now, or waits to."""
+        return set(self._locks)
 
     @contextlib.asynccontextmanager
     async def hold(self, attachment: AttachmentId) -> AsyncIterator[None]:

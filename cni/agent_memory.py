@@ -1,10 +1,11 @@
 """What outlives the agent of ADDs that run and of those that are finished. Blocking; the file: cni/agent_journal.py.
 
-    ADD: intend ─→ Allocate ─→ plumb ─→ finish ─→ answer         DEL: forget ─→ unplumb ─→ Release ─→ settle
-                      └── fails: undo ─→ settle
+    ADD: intend ─→ Allocate ─→ plumb ─→ finish ─→ answer         DEL: delete ─→ unplumb ─→ answer
+                      └── fails: undo ─→ settle                                        └─→ Release ─→ released
 
 An intent that nobody works on is of an ADD that was never answered: its address must go back (cni/agent_recovery.py). A record is
-of an ADD that was: its host routes and neighbours are kept (cni/agent_keeper.py).
+of an ADD that was: its host routes and neighbours are kept (cni/agent_keeper.py). What is deleted and not released is owed to
+ipamd (cni/agent_releasing.py).
 """
 
 import logging
@@ -67,6 +68,24 @@ class Memory:
         self._unknow(attachment)
         if self._journal.is_finished(attachment):
             self._journal.append("forget", attachment)
+
+    def delete(self, attachment: AttachmentId) -> None:
+        """A DEL came: forget it, and owe ipamd its release. Before anything is removed."""
+        self._unknow(attachment)
+        self._journal.append("delete", attachment)
+
+    def released(self, attachment: AttachmentId) -> None:
+        """ipamd has taken the release, or would have none."""
+        if self._journal.is_owed(attachment) or self._journal.is_granted(attachment):
+            self._journal.append("released", attachment)
+
+    def is_owed(self, attachment: AttachmentId) -> bool:
+        """True from a DEL until it is released. Does not block."""
+        return self._journal.is_owed(attachment)
+
+    def owed(self) -> list[AttachmentId]:
+        """What was deleted and not released, the oldest first."""
+        return self._journal.owed()
 
     def record(self, attachment: AttachmentId) -> Record | None:
         """What is kept of an attachment."""

@@ -23,6 +23,7 @@ from romana.names import HOST_INTERFACE_PREFIX
 from romana.netlink import queries
 from romana.netlink.connection import Connection
 from romana.rpc.client import Client
+from romana.v1.check_pb2 import Presence
 from romana.v1.ipam_pb2 import ReassertRequest, ReassertResponse, RecoveryRequest, RecoveryResponse
 from romana.v1.ipam_pb2_grpc import IpamStub
 from romana.v1.store_pb2 import AssignedAddress, Attachment, AttachmentKey, PodRef
@@ -47,6 +48,11 @@ class Reassertion:
         self._due = True
         self._told = asyncio.Event()
         self._why = "ipamd has not been asked yet"
+
+    @property
+    def untold(self) -> str:
+        """Why ipamd was not told yet what lives here; empty: it was."""
+        return "" if self._told.is_set() else self._why
 
     async def ready(self) -> None:
         """Returns once ipamd was told what lives here, since the agent started; raises CniError 11 when that does not come."""
@@ -75,19 +81,37 @@ class Reassertion:
         if self._due:
             await self._reassert()
         answer = await self._ask()
+        if answer.presence_wanted:
+            answer = await self._ask(await self._presence(answer.presence_wanted))
         self._due = self._due or answer.reassert
         if not self._due:
             await self._saw(answer.history, answer.revision)
         return RECOVERING_POLL_S if self._due or answer.HasField("restored") else self._poll_s
 
-    async def _ask(self) -> RecoveryResponse:
+    async def _ask(self, presence: Presence | None = None) -> RecoveryResponse:
         sight = self._ledger.sight
-        request = RecoveryRequest(node=self._parts.node, seen_history=sight.history, seen_revision=sight.revision)
+        request = RecoveryRequest(
+            node=self._parts.node,
+            seen_history=sight.history,
+            seen_revision=sight.revision,
+            boot_id=self._boot_id,
+            presence=presence,
+        )
 
         async def on(channel: grpc.aio.Channel, left_s: float) -> RecoveryResponse:
             return await IpamStub(channel).Recovery(request, timeout=left_s)
 
         return await self._ipamd.call(on, self._parts.config.ipam_timeout_s)
+
+    async def _presence(self, question: int) -> Presence:
+        """What is there, for a check; who is worked on counts as there, whether that is seen before the kernel or after."""
+        worked_on = self._worked_on()
+        there = await self._parts.blocking(_interfaces)
+        names = {*there, *(self._parts.names(attachment).host_interface for attachment in worked_on | self._worked_on())}
+        return Presence(node=self._parts.node, boot_id=self._boot_id, interfaces=sorted(names), question=question)
+
+    def _worked_on(self) -> set[AttachmentId]:
+        return {*self._parts.memory.intents(), *self._parts.locks.held()}
 
     async def _reassert(self) -> None:
         sight, lives = self._ledger.sight, await self._parts.blocking(self._lives)

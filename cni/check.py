@@ -9,6 +9,7 @@ from ipaddress import ip_interface, ip_network
 from typing import Any
 
 from cni.errors import INCOMPATIBLE_VERSION, INVALID_CONFIG, CniError
+from cni.prev_result import check_prev_result
 from cni.request import Request
 from cni.wiring import GATEWAYS, gateway_of
 from romana.names import GATEWAY_MAC
@@ -39,12 +40,10 @@ class Promised:
         """Raises CniError 1 for a version without CHECK, 7 for a `prevResult` that is missing or cannot be read."""
         if not request.conf.at_least("0.4.0"):
             raise CniError(INCOMPATIBLE_VERSION, "config version does not allow CHECK", f"it is {request.conf.version}")
-        if not request.conf.prev_result:
+        if request.conf.prev_result in (None, {}):
             raise CniError(INVALID_CONFIG, "prevResult is missing; CHECK needs the result of ADD")
-        try:
-            return cls._read(request, request.conf.prev_result)
-        except (AttributeError, KeyError, TypeError, ValueError) as err:
-            raise CniError(INVALID_CONFIG, f"prevResult cannot be read: {type(err).__name__}: {err}") from err
+        check_prev_result(request.conf.prev_result, request.conf.version)
+        return cls._read(request, request.conf.prev_result)
 
     @classmethod
     def _read(cls, request: Request, result: Mapping[str, Any]) -> "Promised":
@@ -54,13 +53,13 @@ class Promised:
         pod = interfaces[ours[0]] if ours else {}
         on_ours = [ip for ip in result.get("ips") or [] if ip.get("interface") in ours]
         gateways = {str(gateway) for gateway in GATEWAYS.values()}
-        routes = [(ip_network(route["dst"]), route.get("gw") or "") for route in result.get("routes") or []]
+        routes = [(ip_network(route["dst"], strict=False), route.get("gw") or "") for route in result.get("routes") or []]
         return cls(
             ifname=ifname,
             netns=request.netns,
-            sandbox=pod.get("sandbox", ""),
-            mac=pod.get("mac", "").lower(),
-            mtu_bytes=int(pod.get("mtu") or 0),
+            sandbox=pod.get("sandbox") or "",
+            mac=(pod.get("mac") or "").lower(),
+            mtu_bytes=pod.get("mtu") or 0 if request.conf.at_least("1.1.0") else 0,
             addresses=tuple(ip_interface(ip["address"]) for ip in on_ours if ip.get("gateway") in gateways),
             routes=tuple(routes),
         )

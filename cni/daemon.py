@@ -10,9 +10,13 @@ import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
+import uvloop
+
 from cni import plumbing
 from cni.agent import Agent
+from cni.agent_counts import CallCounts
 from cni.agent_del import replay_pending
+from cni.agent_health import agent_health
 from cni.agent_ipam import Ipam
 from cni.agent_journal import Journal
 from cni.agent_keeper import keep
@@ -54,7 +58,7 @@ def main() -> None:
     try:
         config = load(arguments.config)
         logs.set_up(config.log.level)
-        asyncio.run(run(config))
+        uvloop.run(run(config))
     except ConfigError as err:
         sys.stderr.write(f"romana-agent: {err}\n")
         sys.exit(2)
@@ -71,23 +75,26 @@ async def run(config: Config) -> None:
     with ThreadPoolExecutor(THREADS, thread_name_prefix="worker") as threads, Pool() as pool:
         ipamd, policyd = Client(config.ipam.endpoints), Client([f"unix:{config.policy.socket}"])
         async with ipamd, policyd, Reaper(pool) as reaper:
-            ledger = Ledger(Path(config.agent.state_dir))
-            parts = _parts(config, ipamd, policyd, threads, reaper, ledger)
-            await _serve(config, parts, Reassertion(parts, ipamd, ledger, read_boot_id()), stopping)
+            journal = Journal(Path(config.agent.state_dir))
+            ledger = Ledger(Path(config.agent.state_dir), journal)
+            parts = _parts(config, Ipam(ipamd, node_name(config), read_boot_id(), ledger), policyd, threads, reaper, journal)
+            reassertion, counts = Reassertion(parts, ipamd, ledger, read_boot_id()), CallCounts()
+            async with agent_health(config, parts, ipamd, reassertion, counts).serving():
+                await _serve(config, parts, reassertion, counts, stopping)
 
 
-def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, reaper: Reaper, ledger: Ledger) -> Parts:
-    node, boot_id, state_dir = node_name(config), read_boot_id(), Path(config.agent.state_dir)
-    tombstones = Tombstones(state_dir, boot_id)
+def _parts(config: Config, ipam: Ipam, policyd: Client, threads: Executor, reaper: Reaper, journal: Journal) -> Parts:
+    node, state_dir = node_name(config), Path(config.agent.state_dir)
+    tombstones = Tombstones(state_dir, ipam.boot_id)
     return Parts(
         node=node,
         config=config.agent,
-        ipam=Ipam(ipamd, node, boot_id, ledger),
+        ipam=ipam,
         policy=Policy(policyd, node, settings=config.policy),
         pending=PendingReleases(state_dir),
         locks=Locks(tombstones.all()),
         tombstones=tombstones,
-        memory=Memory(Journal(state_dir)),
+        memory=Memory(journal),
         pool=reaper.pool,
         reaper=reaper,
         uplink=Uplink(),
@@ -95,8 +102,8 @@ def _parts(config: Config, ipamd: Client, policyd: Client, threads: Executor, re
     )
 
 
-async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stopping: asyncio.Event) -> None:
-    server = AgentServer(Path(config.agent.socket), Agent(parts, reassertion.ready).answer)
+async def _serve(config: Config, parts: Parts, reassertion: Reassertion, counts: CallCounts, stopping: asyncio.Event) -> None:
+    server = AgentServer(Path(config.agent.socket), counts.around(Agent(parts, reassertion.ready).answer))
     await server.start()
     background = (reassertion.run(), replay_pending(parts), keep(parts), release_stale(parts))
     working = [asyncio.create_task(work) for work in background]
@@ -108,6 +115,7 @@ async def _serve(config: Config, parts: Parts, reassertion: Reassertion, stoppin
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(STOP_S):
             await server.stop()
+            await parts.releasing.wait_for_all()
     await _end(stopped)
     for task in working:
         await _end(task)

@@ -3,6 +3,7 @@
 CNI spec 1.1, section 5 "Error", reserves 1 to 99; our own begin at 100 and are part of our contract.
 """
 
+from cni.hints import hint
 from romana.errors import Exhausted, InvalidInput, Refused, RomanaError
 
 __all__ = [
@@ -51,12 +52,12 @@ class CniError(RomanaError):
 def from_ipam(err: RomanaError) -> CniError:
     """What to tell the runtime about an error of ipamd's."""
     if isinstance(err, Exhausted):
-        return CniError(EXHAUSTED, str(err), "add addresses to the topology, or delete pods on this node")
+        return CniError(EXHAUSTED, str(err), hint(err))
     if isinstance(err, Refused):
-        return CniError(REFUSED, str(err), "compare the node's labels with the topology: romana topology show")
+        return CniError(REFUSED, str(err), hint(err))
     if isinstance(err, InvalidInput):
         return _invalid(err)
-    return CniError(TRY_AGAIN, str(err), "try again later")
+    return CniError(TRY_AGAIN, str(err), hint(err))
 
 
 def _invalid(err: InvalidInput) -> CniError:
@@ -64,4 +65,6 @@ def _invalid(err: InvalidInput) -> CniError:
     origins = {"pod": "CNI_ARGS", "attachment.container_id": "CNI_CONTAINERID", "attachment.ifname": "CNI_IFNAME"}
     paths = [fault.path for fault in err.faults]
     named = [variable for origin, variable in origins.items() if any(f"{path}.".startswith(f"{origin}.") for path in paths)]
-    return CniError(INVALID_ENVIRONMENT, f"{', '.join(named)}: {err}") if named else CniError(INVALID_CONFIG, str(err))
+    if named:
+        return CniError(INVALID_ENVIRONMENT, f"{', '.join(named)}: {err}", f"correct {', '.join(named)}")
+    return CniError(INVALID_CONFIG, str(err), hint(err))

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cni.bytecode import python_shim
 from cni.compiling import compiled_shim
 from romana.errors import NotFound, Refused, Unavailable
 
@@ -115,7 +116,9 @@ def conflist_document(conf_name: str, options: Mapping[str, Any], chained: Seque
 
 def others(conf_dir: Path) -> list[Found]:
     """The configurations there that are not ours, in the order that runtimes read them in."""
-    files = sorted(path for suffix in ("conf", "conflist", "json") for path in conf_dir.glob(f"*.{suffix}"))
+    found = (path for suffix in ("conf", "conflist", "json") for path in conf_dir.glob(f"*.{suffix}"))
+    # libcni passes folders by, and goes by the entry itself: a link to one it tries to read (pkg libcni, conf.go, ConfFiles).
+    files = sorted(path for path in found if path.is_symlink() or not path.is_dir())
     return [Found(path, _name(path), path.name < CONFLIST) for path in files if path.name != CONFLIST]
 
 
@@ -147,7 +150,7 @@ def _program(shim: Shim) -> tuple[Shim, str, bytes]:
             if shim is Shim.C:
                 raise
             why = str(err)
-    return Shim.PYTHON, why, (Path(__file__).parent / "shim.py").read_bytes()
+    return Shim.PYTHON, why, python_shim()
 
 
 def _is_ours(program: Path) -> bool:
@@ -161,7 +164,7 @@ def _is_ours(program: Path) -> bool:
 def _document(path: Path) -> Mapping[str, Any]:
     try:
         found = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -172,7 +175,8 @@ def _name(path: Path) -> str:
 
 def _types(path: Path) -> list[str]:
     document = _document(path)
-    plugins = document.get("plugins", [document])
+    listed = document.get("plugins", [document])
+    plugins = listed if isinstance(listed, list) else []
     return [str(plugin["type"]) for plugin in plugins if isinstance(plugin, dict) and "type" in plugin]
 
 

@@ -9,7 +9,17 @@ from typing import Any
 
 from cni.errors import DECODING_FAILURE, INCOMPATIBLE_VERSION, INVALID_CONFIG, CniError
 
-__all__ = ["CURRENT_VERSION", "NAME_RULE", "VERSIONS", "NetConf", "decoded", "is_name", "stated_version", "version_number"]
+__all__ = [
+    "CURRENT_VERSION",
+    "NAME_RULE",
+    "VERSIONS",
+    "NetConf",
+    "decoded",
+    "is_name",
+    "kind_of",
+    "stated_version",
+    "version_number",
+]
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 CURRENT_VERSION = VERSIONS[-1]
@@ -88,11 +98,22 @@ def decoded(stdin: bytes) -> Mapping[str, Any]:
     """The configuration as it stands there; raises CniError 6 for what is no JSON object."""
     try:
         raw = json.loads(stdin)
-    except (ValueError, RecursionError) as err:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-        raise CniError(DECODING_FAILURE, f"cannot decode the network configuration: {err}") from err
+    except (ValueError, RecursionError) as err:
+        raise CniError(DECODING_FAILURE, f"cannot decode the network configuration: {_why(err)}") from err
     if not isinstance(raw, dict):
-        raise CniError(DECODING_FAILURE, f"the network configuration must be a JSON object, not {_kind(raw)}")
+        raise CniError(DECODING_FAILURE, f"the network configuration must be a JSON object, not {kind_of(raw)}")
     return raw
+
+
+def _why(err: ValueError | RecursionError) -> str:
+    """In words of JSON: those of Python's errors help nobody who wrote a configuration."""
+    if isinstance(err, json.JSONDecodeError):
+        return f"it is no JSON: {err.msg[:1].lower()}{err.msg[1:]} at line {err.lineno}, column {err.colno}"
+    if isinstance(err, UnicodeDecodeError):
+        return f"it is not UTF-8: byte {err.start}"
+    if isinstance(err, RecursionError):
+        return "it is nested too deep"
+    return "a number has too many digits"  # int() takes 4300, sys.int_info
 
 
 def _string(raw: Mapping[str, Any], key: str) -> str:
@@ -100,11 +121,12 @@ def _string(raw: Mapping[str, Any], key: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise CniError(DECODING_FAILURE, f"{key} must be a string, not {_kind(value)}")
+        raise CniError(DECODING_FAILURE, f"{key} must be a string, not {kind_of(value)}")
     return value
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """The type of a JSON value, in JSON's words."""
     names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "an object"}
     return names.get(type(value), "null")
 
@@ -121,8 +143,8 @@ def _dns_faults(raw: Mapping[str, Any]) -> list[str]:
     if dns is None:
         return []
     if not isinstance(dns, dict):
-        return [f"dns is {_kind(dns)}; must be an object"]
-    faults = [] if isinstance(dns.get("domain", ""), str) else [f"dns.domain is {_kind(dns['domain'])}; must be a string"]
+        return [f"dns is {kind_of(dns)}; must be an object"]
+    faults = [] if isinstance(dns.get("domain", ""), str) else [f"dns.domain is {kind_of(dns['domain'])}; must be a string"]
     for key in ("nameservers", "search", "options"):
         faults += _strings_faults(key, dns.get(key))
     servers = [server for server in _strings(dns.get("nameservers")) if not _is_ip(server)]
@@ -143,7 +165,7 @@ def _network_faults(raw: Mapping[str, Any]) -> list[str]:
     if listed is None:
         return []
     if not isinstance(listed, list):
-        return [f"networks is {_kind(several)}; must be an array of names"]
+        return [f"networks is {kind_of(several)}; must be an array of names"]
     key = "network" if one is not None else "networks"
     return [f"{key} has {name!r}; {rule}" for name in listed if not isinstance(name, str) or not is_name(name)]
 

@@ -94,6 +94,10 @@ class Uplink:
         self._mtu_bytes = 0
         self._fresh_until = 0.0
 
+    def fresh_mtu_bytes(self) -> int:
+        """The MTU, if it was asked for a moment ago; else 0. Does not block."""
+        return self._mtu_bytes if time.monotonic() < self._fresh_until else 0
+
     def mtu_bytes(self, node_addresses: Sequence[IPAddress]) -> int:
         """The MTU of the interface that has the node's address, else of that of the default route."""
         now = time.monotonic()

@@ -26,6 +26,8 @@ IFNAMES_TAKEN = frozenset({".", "..", "all", "default"})
 
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # as ipamd has it: a UUID, or the hash of a static pod
 
+POD_ARGS = ("K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_UID")
+
 KNOWN_ARGS = frozenset(
     {"IgnoreUnknown", "IP", "MAC", "K8S_POD_NAMESPACE", "K8S_POD_NAME", "K8S_POD_INFRA_CONTAINER_ID", "K8S_POD_UID"}
 )
@@ -108,10 +110,10 @@ def _pod(args: Mapping[str, str]) -> PodId | None:
     for key in ("IP", "MAC"):
         if args.get(key):
             raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: {key}={args[key]} is not supported; romana chooses it")
-    namespace, name = args.get("K8S_POD_NAMESPACE", ""), args.get("K8S_POD_NAME", "")
+    namespace, name, uid = (args.get(key, "") for key in POD_ARGS)
     if not namespace or not name:
-        return None  # podman sends a name alone, and knows no Pod objects
-    uid = args.get("K8S_POD_UID", "")
+        _refuse_half_a_pod(args)
+        return None
     for key, value, fits, rule in (
         ("K8S_POD_NAMESPACE", namespace, is_namespace_name(namespace), "a DNS label in lower case (RFC 1123)"),
         ("K8S_POD_NAME", name, is_object_name(name), "a DNS name in lower case (RFC 1123)"),
@@ -120,6 +122,24 @@ def _pod(args: Mapping[str, str]) -> PodId | None:
         if not fits:
             raise CniError(INVALID_ENVIRONMENT, f"CNI_ARGS: {key} is {value!r}; must be {rule}")
     return PodId(namespace, name, uid)
+
+
+def _refuse_half_a_pod(args: Mapping[str, str]) -> None:
+    """A runtime that knows pods gives all of a pod's name (containerd, CRI-O); one that does not gives nothing of it (cnitool).
+
+    podman alone gives a name, that of its container, without a namespace: it knows no Pod objects. Anything else is half a pod:
+    taken for none, its policies would be passed by.
+    """
+    given = {key for key in POD_ARGS if key in args}
+    missing = [key for key in ("K8S_POD_NAMESPACE", "K8S_POD_NAME") if not args.get(key)]
+    if not given or (given == {"K8S_POD_NAME"} and args["K8S_POD_NAME"]):
+        return
+    stated = ", ".join(f"{key}={args[key]}" for key in POD_ARGS if key in args)
+    raise CniError(
+        INVALID_ENVIRONMENT,
+        f"CNI_ARGS: {' and '.join(missing)} empty or missing, but there is {stated}",
+        "give K8S_POD_NAMESPACE and K8S_POD_NAME, or for an attachment without a pod none of them",
+    )
 
 
 def _check_present(command: str, environ: Mapping[str, str]) -> None:

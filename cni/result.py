@@ -10,6 +10,7 @@ from typing import Any
 
 from cni.errors import INVALID_CONFIG, CniError
 from cni.netconf import NetConf
+from cni.prev_result import check_prev_result
 from cni.wiring import gateway_of
 from romana.netlink.ip import IPInterface
 
@@ -57,9 +58,7 @@ def check_chained(conf: NetConf) -> None:
         return
     if not conf.at_least("0.3.0"):
         raise CniError(INVALID_CONFIG, f"version {conf.version} has no chains, but there is a prevResult")
-    fits = isinstance(before, dict) and all(isinstance(before.get(key) or [], list) for key in ("interfaces", "ips", "routes"))
-    if not fits or not isinstance(before.get("dns") or {}, dict):
-        raise CniError(INVALID_CONFIG, "prevResult must be an object with arrays interfaces, ips and routes, and an object dns")
+    check_prev_result(before, conf.version)
 
 
 def error_document(version: str, err: CniError) -> bytes:

@@ -2,7 +2,7 @@
 
     create   the pair, both ends in place; the pod's is up, the host's down: no carrier        while ipamd chooses addresses
     address  addresses, neighbours and routes in the pod                                       while policyd puts policy in force
-    open     the host's end up, host routes, neighbours, the owner's name                      then traffic flows
+    open     the host's end up, host routes, neighbours, the owner's name                      then traffic flows (`wait`)
 
 Until `open` nothing can leave the pod or reach it, whatever runs inside: the end that carries is not the pod's. Each step may run
 on another thread, in the node's network namespace. On an error the caller removes the pair.
@@ -35,6 +35,11 @@ class Ends:
 
     host: Link | None
     pod: Link | None
+
+    @property
+    def carry(self) -> bool:
+        """Whether the kernel has attached the queues of both."""
+        return all(end is not None and end.operstate == OPERSTATE_UP for end in (self.host, self.pod))
 
 
 class Veth:
@@ -80,15 +85,22 @@ class Veth:
             raise _cni_error(err) from err
 
     def open(self, addresses: tuple[IPInterface, ...]) -> Ends:
-        """Step 3; when this returns, traffic flows. Raises CniError."""
+        """Step 3; traffic flows when `wait` returns. Raises CniError."""
         there = self._opened()
         try:
             with self._pool.borrow() as here:
                 here.run(*wiring.open_host(self._wanted, addresses, self._host_index))
                 host = parse_link(here.run(*wiring.mark_finished(self._wanted, self._host_index))[1][0])
-                return Ends(_effective(here, host), _effective(there, queries.find_link(there, index=self._pod_index)))
+            return Ends(host, queries.find_link(there, index=self._pod_index))
         except NetlinkError as err:
             raise _cni_error(err) from err
+
+    def wait(self, ends: Ends) -> Ends:
+        """Both ends, once they carry traffic, which they nearly always do already. Raises CniError."""
+        if ends.carry:
+            return ends
+        with self._pool.borrow() as here:
+            return Ends(_effective(here, ends.host), _effective(self._opened(), ends.pod))
 
     def close(self) -> None:
         """Let go of the pod's namespace."""

@@ -12,10 +12,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ipam import attempt
+from ipam import attempt, codec_address
 from ipam.answers import Outcome
 from ipam.attempt import Decided, Granted, Wanted
-from ipam.commit import Committer
+from ipam.commit import Committer, Txn
 from ipam.picker import Picked, Picker
 from ipam.reads import Reader
 from ipam.records import AttachmentRecord, NodeRecord, endpoint_keys
@@ -25,7 +25,7 @@ from ipam.state import State
 from ipam.table import Row
 from romana import keys
 from romana.errors import Ambiguous, Conflict, NotFound, Refused, RomanaError
-from romana.store.api import KeyValue, Store
+from romana.store.api import Compare, KeyValue, Put, Store
 
 __all__ = ["Allocations", "Granted", "Wanted"]
 
@@ -99,16 +99,17 @@ class Allocations:
         endpoint_key, full = endpoint_keys(wanted.attachment, wanted.pod)
         pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
         asker = f"the agent of node {wanted.attachment.node}"
-        history, found = await self._recovery.allowed(wanted.seen, asker, wanted.attachment.key, endpoint_key, *pod_keys)
+        asked = (wanted.attachment.key, endpoint_key, node.key, *pod_keys)
+        history, found = await self._recovery.allowed(wanted.seen, asker, *asked)
         if (item := found[wanted.attachment.key]) is not None:
-            return replace(attempt.existing(item, wanted, node.value), history=history)
+            granted = await self._standing(item, wanted, node)
+            return replace(granted, history=history) if granted else None
         if found[endpoint_key] is not None:
             endpoint_key = full
         pod = found[pod_keys[0]] if wanted.pod else None
         asks = attempt.demand(wanted, attempt.checked_pod(pod, wanted.pod) if wanted.pod else None)
-        decided = Decided.on(
-            self._state, node.value
-        )  # before the pick: of a pair, one is picked while the other's block is claimed
+        # Before the pick: of a pair, one is picked while the other's block is claimed.
+        decided = Decided.on(self._state, node.value)
         picked = await self._picker.reserve(node.value.name, asks)
         try:
             granted = await self._write(wanted, decided, picked, endpoint_key, pod)
@@ -152,7 +153,28 @@ class Allocations:
             attempt.tell(record, picked)
             return Granted(record, result.revision, existing=False)
         item = self._state.learn(txn.reads, result)[wanted.attachment.key]
-        return attempt.existing(item, wanted, node.value) if item is not None else None
+        return await self._standing(item, wanted, node) if item is not None else None
+
+    async def _standing(self, item: KeyValue, wanted: Wanted, node: Row[NodeRecord]) -> Granted | None:
+        """The answer that was given before, of the boot that asks now; None when something was in the way.
+
+        What is dead is released by comparing that nothing was written since (ipam.check.liveness). So an ADD that is about to
+        make the interface anew must not rest on an attachment of an earlier boot, or of a node that was removed meanwhile.
+        """
+        there = self._state.node(node.value.name)
+        if there is None or there.value.uid != node.value.uid:
+            return None
+        granted = attempt.existing(item, wanted, node.value)
+        if not wanted.boot_id or granted.record.boot_id == wanted.boot_id:
+            return granted
+        record = replace(granted.record, boot_id=wanted.boot_id)
+        key = record.id.key
+        txn = Txn((Compare.at(key, granted.revision),), (Put(key, codec_address.write_attachment(record)),))
+        try:
+            result = await self._committer.commit(txn)
+        except Ambiguous:
+            return None  # the next look sees whether it came
+        return replace(granted, record=record, revision=result.revision) if result.succeeded else None
 
     async def _read_back(self, wanted: Wanted, record: AttachmentRecord) -> Granted | None:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
@@ -161,5 +183,5 @@ class Allocations:
         item, node = found[record.id.key], self._state.node(record.id.node)
         if item is None or node is None:
             return None
-        granted = attempt.existing(item, wanted, node.value)
-        return replace(granted, existing=granted.record != record)
+        granted = await self._standing(item, wanted, node)
+        return replace(granted, existing=granted.record != record) if granted else None

@@ -30,6 +30,7 @@ __all__ = [
     "counts",
     "fresh",
     "leaves_reserve",
+    "near_full",
     "next_block",
     "wants_next_block",
 ]
@@ -191,8 +192,11 @@ def wants_next_block(holdings: Holdings, now_s: float) -> bool:
 
     True without a block, and when three quarters of the own addresses are held or cooling; false when the group has none to give.
     """
-    if holdings.group.lowest_free() is None:
-        return False
+    return holdings.group.lowest_free() is not None and near_full(holdings, now_s)
+
+
+def near_full(holdings: Holdings, now_s: float) -> bool:
+    """Whether three quarters of the own addresses are held or cooling; true without a block."""
     tally = counts(holdings, now_s)
     usable = tally.free + tally.cooled
     return 4 * usable <= usable + tally.held + tally.cooling

@@ -98,12 +98,23 @@ def transaction(
     # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
     if node is None or node.value.draining or node.value.uid != decided.node_uid or None in blocks:
         return None
+    if not all(_is_as_picked(state, each) for each in picked):
+        return None
     record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, now_ms)
     rows = [state.addresses.rows.get(address.key) for address in addresses]
     taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
     txn = transactions.allocate(record, node, taken, endpoint_key, pod, decided.reservations, decided.topology)
     state.writing(txn)  # the picker's `settle` ends it
     return record, txn
+
+
+def _is_as_picked(state: State, picked: Picked) -> bool:
+    """Whether the address may be taken still: it is compared as it is now, and not as it was when it was picked."""
+    row = state.addresses.rows.get(picked.address.key)
+    if row is None:
+        return True
+    early = picked.kind in {PickKind.STILL_COOLING, PickKind.FIXED}
+    return not row.value.held and (early or not state.occupancy.is_cooling(picked.address.key))
 
 
 def existing(item: KeyValue, wanted: Wanted, node: NodeRecord) -> Granted:

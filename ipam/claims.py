@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from weakref import WeakValueDictionary
 
 from ipam import transactions
-from ipam.allocator import Holdings, PickKind, choose, leaves_reserve, next_block
+from ipam.allocator import Holdings, PickKind, choose, leaves_reserve, near_full
 from ipam.commit import Committer, Txn
 from ipam.occupancy import NOBODY
 from ipam.reads import Reader
@@ -62,7 +63,7 @@ class Claims:
         topology = self._state.in_force()
         networks = topology.value.document.networks if topology else ()
         if any(spec.name == network and spec.owner == "node" for spec in networks):
-            await self._claim(node, network, NOBODY, self._ahead)
+            await self._claim(node, network, NOBODY, partial(self._ahead, node))
 
     async def wait(self, network: str) -> bool:
         """Wait for the claims of this network that are under way, whose blocks count as taken; False when there are none."""
@@ -125,12 +126,19 @@ class Claims:
                 raise Unavailable(f"no block for node {block.node}: the store is being recovered; see romana ipam recovery")
         return result.succeeded
 
-    def _ahead(self, holdings: Holdings) -> Network | None:
-        cidr = next_block(holdings, self._clock())
+    def _ahead(self, node: str, holdings: Holdings) -> Network | None:
+        if not near_full(holdings, self._clock()):
+            return None
+        cidr = holdings.group.lowest_free()
+        if cidr is not None and self._leaves_reserve(holdings):
+            return cidr
+        self._state.wait_for_block(holdings.group.network, holdings.group.path, node)
+        return None
+
+    def _leaves_reserve(self, holdings: Holdings) -> bool:
         group = (holdings.group.network, holdings.group.path)
-        if cidr is None or leaves_reserve(holdings, self._state.standing_nodes(*group)):
-            return cidr  # enough for every node of the group, bare or not: to count the bare ones would cost all of them
-        return cidr if leaves_reserve(holdings, self._state.bare_nodes(*group)) else None
+        # Enough for every node of the group, bare or not, is enough: to count the bare ones would cost all of them.
+        return any(leaves_reserve(holdings, count(*group)) for count in (self._state.standing_nodes, self._state.bare_nodes))
 
     def _needed(self, holdings: Holdings) -> Network | None:
         pick = choose(holdings, self._clock())

@@ -60,7 +60,7 @@ def read_node(item: KeyValue) -> NodeRecord:
     message = parse(store_pb2.Node, item)
     try:
         placements = tuple(
-            Placement(place.network, place.group_path, place.group_name, ip_network(place.group_cidr))
+            Placement(place.network, place.group_path, place.group_name, ip_network(place.group_cidr), place.kept)
             for place in message.placements
         )
         addresses = tuple(ip_address(text) for text in message.addresses)
@@ -79,11 +79,14 @@ def node_message(node: NodeRecord) -> store_pb2.Node:
         uid=node.uid,
         addresses=[str(address) for address in node.addresses],
         labels=dict(node.labels),
-        placements=[
-            store_pb2.Placement(network=place.network, group_path=place.path, group_name=place.name, group_cidr=str(place.cidr))
-            for place in node.placements
-        ],
+        placements=map(_placement_message, node.placements),
         state=store_pb2.NODE_STATE_DRAINING if node.draining else store_pb2.NODE_STATE_READY,
+    )
+
+
+def _placement_message(place: Placement) -> store_pb2.Placement:
+    return store_pb2.Placement(
+        network=place.network, group_path=place.path, group_name=place.name, group_cidr=str(place.cidr), kept=place.kept
     )
 
 

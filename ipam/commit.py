@@ -49,7 +49,11 @@ _Waiting = tuple[Txn, Answers[TxnResult], int]
 class Committer:
     """Sends transactions to the store, grouped. `committed` is called with each one that succeeded, before its caller hears."""
 
-    def __init__(self, store: Store, committed: Callable[[Txn, int], None]) -> None:
+    def __init__(
+        self, store: Store, committed: Callable[[Txn, int], None], sent: Callable[[int, bool], None] = lambda *_: None
+    ) -> None:
+        """`sent` is told of each transaction that was answered: how many callers' it was, and whether it succeeded."""
+        self._sent = sent
         self._store = store
         self._committed = committed
         self._queue: deque[_Waiting] = deque()
@@ -123,6 +127,7 @@ class Committer:
         """Send as one; where that fails, each half by itself, so that one conflict costs a few transactions and fails one."""
         writes = [write for txn, _, _ in group for write in txn.writes]
         result = await self._store.txn(compares, writes, group[0][0].reads if len(group) == 1 else ())
+        self._sent(len(group), result.succeeded)
         if result.succeeded:
             for txn, _, _ in group:
                 self._committed(txn, result.revision)

@@ -19,10 +19,14 @@ from pathlib import Path
 
 import uvloop
 
+from ipam.metrics import ipam_sources
 from ipam.server import Ipamd
 from romana import config, logs
 from romana.errors import ConfigError, FatalError, InvalidInput
+from romana.health.daemon import Health
+from romana.health.store_metrics import store_source
 from romana.rpc.server import check_listen
+from romana.store.counts import StoreCounts
 from romana.store.etcd import EtcdStore
 
 __all__ = ["main"]
@@ -61,16 +65,29 @@ async def _run(settings: config.Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    store = _store(settings.etcd)
-    ipamd = Ipamd(store, cooldown_s=settings.ipam.cooldown_s, restore_hold_s=settings.ipam.restore_hold_s)
+    counts = StoreCounts()
+    store = _store(settings.etcd, counts)
+    ipam = settings.ipam
+    ipamd = Ipamd(
+        store,
+        cooldown_s=ipam.cooldown_s,
+        restore_hold_s=ipam.restore_hold_s,
+        check_interval_s=ipam.check_interval_s,
+        check_apart_s=ipam.check_apart_s,
+        store_counts=counts,
+    )
+    sources = (store_source(counts), *ipam_sources(ipamd.state, ipamd.counts, ipamd.recovery))
+    health = Health("ipamd", settings.health.ipamd, sources)
+    health.conditions = ipamd.readiness.conditions
     try:
-        await ipamd.serve(settings.ipam.listen, stop)
+        async with health.serving():
+            await ipamd.serve(settings.ipam.listen, stop)
     finally:
         await store.close()
 
 
-def _store(settings: config.EtcdConfig) -> EtcdStore:
+def _store(settings: config.EtcdConfig, counts: StoreCounts) -> EtcdStore:
     try:
-        return EtcdStore(settings.endpoints, settings.prefix, credentials=settings.credentials())
+        return EtcdStore(settings.endpoints, settings.prefix, credentials=settings.credentials(), counts=counts)
     except InvalidInput as err:
         raise ConfigError(f"etcd cannot be reached as configured (section etcd): {err}") from err

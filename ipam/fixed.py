@@ -36,34 +36,48 @@ class FixedAddresses:
 
         Raises Refused that says who has it, or why not here; InvalidInput; Conflict where it is about to be given to another.
         """
+        self._check_place(name, placement, ip)
+        for _ in range(ATTEMPTS):
+            cidr, is_own = await self._look(name, placement, share, ip)
+            if is_own:
+                address = Assigned(placement.network, ip, cidr)
+                self._state.occupancy.reserve(address)
+                return address
+            await self._claims.claim_block(name, placement.network, share, cidr)
+        raise Conflict(f"{ip} could not be had for node {name}: {ATTEMPTS} times its block changed hands meanwhile; try again")
+
+    async def check(self, name: str, placement: Placement, share: Share, ip: Address) -> None:
+        """Raise what `reserve` would, as far as it is to be seen without claiming a block."""
+        self._check_place(name, placement, ip)
+        await self._look(name, placement, share, ip)
+
+    def _check_place(self, name: str, placement: Placement, ip: Address) -> None:
         self._check_reserved(placement.network, ip)
         if ip not in placement.cidr:
             raise Refused(
                 f"{ip} cannot be on node {name}: its group {placement.path} ({placement.name}) is {placement.cidr}",
                 reason="ADDRESS_NOT_ON_NODE",
             )
-        for _ in range(ATTEMPTS):
-            node = self._state.node(name)
-            holdings = self._state.holdings(node, placement, share) if node else None
-            if node is None or holdings is None:
-                raise Unavailable(f"node {name} is being placed in the new topology (network {placement.network}); try again")
-            cidr = ip_network((ip, holdings.group.block_mask), strict=False)
-            if int(ip) - int(cidr.network_address) >= OFFSET_MAX:
-                raise InvalidInput(
-                    f"{ip} is not among the first {OFFSET_MAX} addresses of its block {cidr}; choose one of those",
-                    reason="ANNOTATION_INVALID",
-                )
-            own = next((block for block in holdings.blocks if ip in block.cidr), None)
-            if own is None:
-                await self._check_foreign(node, placement.network, share, cidr)
-                await self._claims.claim_block(name, placement.network, share, cidr)
-                continue
-            if own.held >> own.offset(ip) & 1:
-                raise await self._taken(placement.network, ip)
-            address = Assigned(placement.network, ip, own.cidr)
-            self._state.occupancy.reserve(address)
-            return address
-        raise Conflict(f"{ip} could not be had for node {name}: {ATTEMPTS} times its block changed hands meanwhile; try again")
+
+    async def _look(self, name: str, placement: Placement, share: Share, ip: Address) -> tuple[Network, bool]:
+        """The block of the address, and whether it is this share's of the node already: then the address is free."""
+        node = self._state.node(name)
+        holdings = self._state.holdings(node, placement, share) if node else None
+        if node is None or holdings is None:
+            raise Unavailable(f"node {name} is being placed in the new topology (network {placement.network}); try again")
+        cidr = ip_network((ip, holdings.group.block_mask), strict=False)
+        if int(ip) - int(cidr.network_address) >= OFFSET_MAX:
+            raise InvalidInput(
+                f"{ip} is not among the first {OFFSET_MAX} addresses of its block {cidr}; choose one of those",
+                reason="ANNOTATION_INVALID",
+            )
+        own = next((block for block in holdings.blocks if ip in block.cidr), None)
+        if own is None:
+            await self._check_foreign(node, placement.network, share, cidr)
+            return cidr, False
+        if own.held >> own.offset(ip) & 1:
+            raise await self._taken(placement.network, ip)
+        return own.cidr, True
 
     def _check_reserved(self, network: str, ip: Address) -> None:
         specs = [spec for spec in self._state.require_topology().document.networks if spec.name == network]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from ipam.records import AttachmentId, PodId
 from romana import keys
 
-__all__ = ["KEPT_MS", "KEPT_RECORDS", "Holding", "held_at", "kept_from", "prefixes_from", "surplus"]
+__all__ = ["KEPT_MS", "KEPT_RECORDS", "Holding", "held_at", "kept_from", "prefixes_from", "run_of", "surplus"]
 
 KEPT_MS = 7 * 86_400_000
 KEPT_RECORDS = 500_000
@@ -57,6 +57,12 @@ def kept_from(records: int, oldest_ms: int | None, now_ms: int) -> int:
 def surplus(oldest: Sequence[str], excess: int, now_ms: int) -> tuple[str, ...]:
     """Which of the journal's oldest keys (sorted) go: the first `excess`, and those that are too old."""
     return tuple(key for place, key in enumerate(oldest) if place < excess or _too_old(key, now_ms))
+
+
+def run_of(page: Sequence[str], going: Sequence[str]) -> Sequence[str]:
+    """Those of the keys `going` that follow one another in the page without one between that stays: a range can delete them."""
+    start = page.index(going[0]) if going else 0
+    return [key for key, wanted in zip(page[start:], going, strict=False) if key == wanted]
 
 
 def _too_old(key: str, now_ms: int) -> bool:

@@ -1,11 +1,13 @@
-"""Says what is wrong with what ipamd wrote, from the store alone: invariants I1 to I6, I9, I10 and I12 of address management.
+"""Says what is wrong with what ipamd wrote, from the store alone; each line begins with the invariant that it breaks.
 
-What only the way from one revision to the next can show, `romana.bench.hammer` judges (docs/hammer.md).
+    I1   an address has one live attachment             I5   an attachment, its addresses, its endpoint and their holder agree
+    I2   what was acknowledged is there                 I8   nothing is left of what no attachment has
+    I3   blocks overlap nothing and lie in their group  I9   an incarnation of a node owns blocks and attachments, not its name
+    I4   a used block has an owner                      I10  held, cooling and free are all of a block, nothing held is reserved,
+    I12  a change of the topology strands nothing            and the index of a running ipamd agrees
 
-I1 an address has one live attachment; I2 what was acknowledged is there; I3 blocks overlap nothing and lie in their group;
-I4 a block has one owner, its group's; I5 an attachment and its addresses, endpoint and holder agree; I6 what was given anew was
-not freed by the old holder's release; I9 an attachment is of the incarnation of its node that is there; I10 held, cooling, free
-are all of a block, nothing held is reserved, and the index of a running ipamd agrees; I12 every block fits its topology.
+I6 (a release frees nothing that was given anew) shows as I1, I2 or I5. What only the way from one revision to the next can show,
+`romana.bench.hammer` judges (docs/hammer.md), and tests/property/test_ipam_machine.py by what callers were told.
 """
 
 from collections import Counter
@@ -61,18 +63,18 @@ def _address_faults(contents: _Contents) -> Iterator[str]:
         where = f"address {record.network}/{record.ip}"
         block = blocks.get((record.network, record.block))
         if record.ip not in record.block:
-            yield f"{where} does not lie in its block {record.block}"
+            yield f"I3: {where} does not lie in its block {record.block}"
         if block is None:
-            yield f"{where} lies in block {record.block}, which nobody has"
+            yield f"I4: {where} lies in block {record.block}, which nobody has"
         if record.attachment is None:
-            yield f"{where} names no attachment"
+            yield f"I5: {where} names no attachment"
             continue
         holder = contents.attachments.get(record.attachment.key)
         holds = holder is not None and any(address.ip == record.ip for address in holder.addresses)
         if record.held != holds:
-            yield f"{where} is {'held' if record.held else 'cooling'}, its attachment {'has it' if holds else 'has it not'}"
+            yield f"I5: {where} is {'held' if record.held else 'cooling'}, its attachment {'has it' if holds else 'has it not'}"
         if block and record.held and holder and block.node_uid != holder.node_uid:
-            yield f"{where} is held by {holder.id} of node uid {holder.node_uid}, its block is {block.node_uid}'s"
+            yield f"I9: {where} is held by {holder.id} of node uid {holder.node_uid}, its block is {block.node_uid}'s"
 
 
 def _attachment_faults(contents: _Contents) -> Iterator[str]:
@@ -81,28 +83,29 @@ def _attachment_faults(contents: _Contents) -> Iterator[str]:
         for address in attachment.addresses:
             record = held.get((address.network, address.ip))
             if record is None or record.attachment != attachment.id:
-                yield f"attachment {attachment.id} has {address.ip}, which is {record.attachment if record else 'nobody'}'s"
+                yield f"I1: attachment {attachment.id} has {address.ip}, which is {record.attachment if record else 'nobody'}'s"
         own = [
             endpoint
             for key in attachment.endpoint_keys
             if (endpoint := contents.endpoints.get(key)) and endpoint.host_interface == attachment.id.host_interface
         ]
         if [list(endpoint.addresses) for endpoint in own] != [[str(address.ip) for address in attachment.addresses]]:
-            yield f"attachment {attachment.id} has not one endpoint with its addresses"
+            yield f"I5: attachment {attachment.id} has not one endpoint with its addresses"
     for ip, count in Counter(a.ip for attachment in contents.attachments.values() for a in attachment.addresses).items():
         if count > 1:
-            yield f"{ip} belongs to {count} attachments"
+            yield f"I1: {ip} belongs to {count} attachments"
     interfaces = {attachment.id.host_interface for attachment in contents.attachments.values()}
     for key, endpoint in contents.endpoints.items():
         if endpoint.host_interface not in interfaces:
-            yield f"endpoint {key} belongs to no attachment"
+            yield f"I8: endpoint {key} belongs to no attachment"
 
 
 def _incarnation_faults(contents: _Contents) -> Iterator[str]:
     for attachment in contents.attachments.values():
         node = contents.nodes.get(attachment.id.node)
         if node is None or node.uid != attachment.node_uid:
-            yield f"attachment {attachment.id} is of uid {attachment.node_uid}, its node is {node.uid if node else 'not there'}"
+            there = node.uid if node else "not there"
+            yield f"I9: attachment {attachment.id} is of uid {attachment.node_uid}, its node is {there}"
 
 
 def _reserved_faults(contents: _Contents) -> Iterator[str]:
@@ -111,14 +114,14 @@ def _reserved_faults(contents: _Contents) -> Iterator[str]:
     reserved += [(network.name, cidr) for network in networks for cidr in network.reserved]
     for record in contents.addresses:
         if record.held and any(network == record.network and record.ip in cidr for network, cidr in reserved):
-            yield f"address {record.network}/{record.ip} is held, and reserved"
+            yield f"I10: address {record.network}/{record.ip} is held, and reserved"
 
 
 def _block_faults(contents: _Contents) -> Iterator[str]:
     ordered = sorted(contents.blocks, key=lambda block: (block.cidr.version, int(block.cidr.network_address)))
     for low, high in pairwise(ordered):
         if low.cidr.version == high.cidr.version and int(low.cidr.broadcast_address) >= int(high.cidr.network_address):
-            yield f"blocks {low.cidr} of {low.node} and {high.cidr} of {high.node} overlap"
+            yield f"I3: blocks {low.cidr} of {low.node} and {high.cidr} of {high.node} overlap"
     uids = {node.uid: node for node in contents.nodes.values()}
     masks = {(prefix.network, prefix.path): prefix.block_mask for record in contents.topology for prefix in record.prefixes}
     held = {(address.network, address.block) for address in contents.addresses if address.held}
@@ -126,13 +129,15 @@ def _block_faults(contents: _Contents) -> Iterator[str]:
         node = uids.get(block.node_uid)
         if node is None:  # it was removed, and what is in its blocks cools
             if (block.network, block.cidr) in held:
-                yield f"block {block.cidr} of {block.node} has held addresses, and its node is no more"
+                yield f"I9: block {block.cidr} of {block.node} has held addresses, and its node is no more"
             continue
+        # One with live addresses is stranded; one without is in a place where none is.
+        name = "I12" if (block.network, block.cidr) in held else "I3"
         place = node.placement(block.network)
         if place is None or block.cidr.network_address not in place.cidr or block.cidr.prefixlen < place.cidr.prefixlen:
-            yield f"block {block.cidr} of {block.node} does not lie in the group of its node"
+            yield f"{name}: block {block.cidr} of {block.node} does not lie in the group of its node"
         elif masks.get((place.network, place.path)) != block.cidr.prefixlen:
-            yield f"block {block.cidr} of {block.node} has not the size that the topology says"
+            yield f"{name}: block {block.cidr} of {block.node} has not the size that the topology says"
 
 
 def _journal_faults(contents: _Contents) -> Iterator[str]:
@@ -143,29 +148,30 @@ def _journal_faults(contents: _Contents) -> Iterator[str]:
     for (network, ip), found in spans.items():
         for (_, end), (start, _) in pairwise(sorted(found)):
             if start < end:
-                yield f"the journal has two holders of {network}/{ip} at one time"
+                yield f"I1: the journal has two holders of {network}/{ip} at one time"
 
 
 def _acknowledged_faults(contents: _Contents, acknowledged: Mapping[str, str]) -> Iterator[str]:
     for key, ip in acknowledged.items():
         attachment = contents.attachments.get(key)
         if attachment is None or ip not in {str(address.ip) for address in attachment.addresses}:
-            yield f"{key} was told that it has {ip}, and has {attachment.addresses if attachment else 'nothing'}"
+            yield f"I2: {key} was told that it has {ip}, and has {attachment.addresses if attachment else 'nothing'}"
 
 
 async def index_faults(store: Store, state: State) -> list[str]:
     """Where what a running ipamd counts as used in its nodes' blocks differs from the store; it must have caught up."""
     contents = _Contents((await store.list("")).items)
     lines = []
-    for node in contents.nodes.values():
-        for network, block in state.occupancy.owned(node.uid):
+    uids = {node.uid for node in contents.nodes.values()} | {block.node_uid for block in contents.blocks}
+    for uid in uids:
+        for network, block in state.occupancy.owned(uid):
             inside = [a for a in contents.addresses if (a.network, a.block) == (network, block.cidr)]
             held = sum(1 << block.offset(a.ip) for a in inside if a.held)
             cooling = sum(1 << block.offset(a.ip) for a in inside if not a.held)
             if (held, cooling) != (block.held, block.cooling_bits):
-                lines.append(f"block {block.cidr}: the index has other addresses than the store")
+                lines.append(f"I10: block {block.cidr}: the index has other addresses than the store")
             if held.bit_count() + cooling.bit_count() + (~(held | cooling) & (1 << block.size) - 1).bit_count() != block.size:
-                lines.append(f"block {block.cidr}: held, cooling and free are not all of it")
-    owned = {(n, str(b.cidr)) for node in contents.nodes.values() for n, b in state.occupancy.owned(node.uid)}
+                lines.append(f"I10: block {block.cidr}: held, cooling and free are not all of it")
+    owned = {(network, str(block.cidr)) for uid in uids for network, block in state.occupancy.owned(uid)}
     stored = {(block.network, str(block.cidr)) for block in contents.blocks}
-    return lines + ([f"the index has blocks {owned}, the store {stored}"] if owned != stored else [])
+    return lines + ([f"I10: the index has blocks {owned}, the store {stored}"] if owned != stored else [])

@@ -10,13 +10,14 @@ Nobody can have taken an address of such a block meanwhile: an allocation compar
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ipam import codec_address, transactions
 from ipam.commit import Txn
+from ipam.orphans import orphans
 from ipam.reads import Reader
-from ipam.records import AddressRecord, AttachmentId, BlockRecord, NodeRecord
+from ipam.records import AddressRecord, AttachmentId, AttachmentRecord, BlockRecord, NodeRecord
 from ipam.releasing import Releases
 from ipam.state import State
 from ipam.table import Row
@@ -113,7 +114,7 @@ class NodeLife:
         left = await self._attachments(row.value)
         if left and not force:
             raise _still_used(name, left)
-        removal.released += await self._release(left)
+        removal.released += await self._release([record.id for record in left])
         removal.began = True  # should the answer be lost, a node that is gone then went by our hand
         return await self._write(transactions.remove_node(row))
 
@@ -131,11 +132,11 @@ class NodeLife:
 
     async def give_back_orphans(self) -> int:
         """Delete blocks of incarnations that are no more, once nothing of them is held or cools; the answer is how many."""
-        if not any(self._cooled(addresses) is not None for _, addresses in self._orphans()):
+        if not any(self._cooled(addresses) is not None for _, addresses in orphans(self._state)):
             return 0
         # The watches of blocks and of addresses are two: an address of such a block may not have been heard of yet.
         await self._state.reload(self._store, keys.ADDRESSES)
-        ready = [(block, cooled) for block, found in self._orphans() if (cooled := self._cooled(found)) is not None]
+        ready = [(block, cooled) for block, found in orphans(self._state) if (cooled := self._cooled(found)) is not None]
         return sum([await self._give_back(block, cooled) for block, cooled in ready])
 
     async def _give_back(self, block: Row[BlockRecord], cooled: Sequence[Row[AddressRecord]]) -> bool:
@@ -155,17 +156,6 @@ class NodeLife:
         resting = all(not row.value.held and not self._state.occupancy.is_cooling(row.key) for row in addresses)
         return addresses if resting else None
 
-    def _orphans(self) -> Iterable[tuple[Row[BlockRecord], list[Row[AddressRecord]]]]:
-        """Blocks whose owner is no more, with the addresses in them. O(blocks + addresses) where there is one."""
-        uids = {row.value.uid for row in self._state.nodes.rows.values()}
-        orphans = [row for row in self._state.blocks.rows.values() if row.value.node_uid not in uids]
-        if not orphans:
-            return []
-        inside: dict[tuple[str, object], list[Row[AddressRecord]]] = {}
-        for address in self._state.addresses.rows.values():
-            inside.setdefault((address.value.network, address.value.block), []).append(address)
-        return [(row, inside.get((row.value.network, row.value.cidr), [])) for row in orphans]
-
     async def _known(self, name: str) -> tuple[int, Row[NodeRecord]]:
         revision, _ = await self._reader.read(keys.node(name))
         row = self._state.node(name)
@@ -173,11 +163,11 @@ class NodeLife:
             raise NotFound(f"node {name} is not known (no key {keys.node(name)}); romana node list shows those that are")
         return revision, row
 
-    async def _attachments(self, node: NodeRecord) -> list[AttachmentId]:
+    async def _attachments(self, node: NodeRecord) -> list[AttachmentRecord]:
         """Those of this incarnation."""
         listing = await self._store.list(f"{keys.ATTACHMENTS}{node.name}/")
         records = map(codec_address.read_attachment, listing.items)
-        return [record.id for record in records if record.node_uid in {"", node.uid}]
+        return [record for record in records if record.node_uid in {"", node.uid}]
 
     async def _release(self, left: Sequence[AttachmentId]) -> int:
         count = 0
@@ -207,8 +197,13 @@ class _Removal:
         return self.began and node.uid != self.uid
 
 
-def _still_used(name: str, left: Sequence[AttachmentId]) -> Refused:
-    shown = ", ".join(f"{key.container_id}/{key.ifname}" for key in left[:SHOWN_MAX])
+def _still_used(name: str, left: Sequence[AttachmentRecord]) -> Refused:
+    shown = ", ".join(map(_shown, left[:SHOWN_MAX]))
     more = f" and {len(left) - SHOWN_MAX} more" if len(left) > SHOWN_MAX else ""
     cure = "delete its pods (kubectl drain), or, only when the machine is gone for good, use --force"
     return Refused(f"node {name} drains, and {len(left)} attachments are left: {shown}{more}; {cure}", reason="NODE_IN_USE")
+
+
+def _shown(left: AttachmentRecord) -> str:
+    pod = f" of pod {left.pod.namespace}/{left.pod.name}" if left.pod else ""
+    return f"{left.id.container_id}/{left.id.ifname}{pod}"

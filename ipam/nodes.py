@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ipam import transactions
+from ipam.moving import node_moves
 from ipam.reads import Reader
 from ipam.records import NodeRecord, TopologyRecord
 from ipam.state import State
 from ipam.table import Row
-from ipam.topology.carving import Prefix
-from ipam.topology.placement import Candidates, Counts, Placement, fewest, misfits, place_or_refuse, placement_in
+from ipam.topology.placement import Counts, Placement, fewest, misfits, place_or_refuse, placement_in
 from romana import keys
-from romana.errors import Ambiguous, Conflict, Fault, Refused
+from romana.errors import Ambiguous, Conflict, Fault, Refused, Unavailable
 from romana.keys import Address
 from romana.store.api import Store
 
@@ -47,8 +47,8 @@ class Nodes:
     async def add(self, name: str, uid: str, addresses: Sequence[Address], labels: dict[str, str]) -> Added:
         """Add the node and place it, or change addresses and labels of the one that is there. Idempotent.
 
-        Raises Refused for another incarnation, an address in use, no group that takes it, labels that would move it; Conflict
-        and Unavailable when it may succeed later.
+        Labels that ask for another group do not move it: it moves once it was drained. Raises Refused for another incarnation, an
+        address in use, no group that takes it; Conflict and Unavailable when it may succeed later.
         """
         self._state.require_whole()
         wanted = NodeRecord(name, uid, tuple(addresses), tuple(sorted(labels.items())))
@@ -82,6 +82,9 @@ class Nodes:
         self._state.committed(txn, result.revision)
         self._state.nodes.complete_to(result.revision)  # the transaction has compared that no other node was written
         log.info("node added" if old is None else "node changed", extra={"node": node.name, "uid": node.uid})
+        if moves := node_moves(self._state, topology.value, node) if topology else []:
+            told = [str(move) for move in moves]
+            log.warning("node's labels ask for another group; it moves once drained", extra={"node": node.name, "moves": told})
         return Added(node, changed=True, revision=result.revision)
 
     def _placed(self, wanted: NodeRecord, old: Row[NodeRecord] | None, topology: Row[TopologyRecord] | None) -> NodeRecord:
@@ -92,15 +95,16 @@ class Nodes:
             return node  # placed when one is applied
         others = (row.value for row in self._state.nodes.rows.values() if row.value.name != node.name)
         counts = Counter((place.network, place.path) for other in others for place in other.placements)
-        if not before:
+        if old is None or not before:
             return replace(node, placements=place_or_refuse(topology.value.prefixes, node.name, dict(node.labels), counts))
-        return replace(node, placements=placements_with(topology.value.prefixes, node, counts))
+        return replace(node, placements=placements_with(topology.value, old.value, node, counts))
 
     def _refuse_unfit(self, wanted: NodeRecord, old: Row[NodeRecord] | None) -> None:
         if old is not None and wanted.uid not in {"", old.value.uid}:
             raise Refused(
                 f"node {wanted.name} is there as another incarnation (uid {old.value.uid}, the request has {wanted.uid}); "
-                f"remove that one first: romana node remove {wanted.name}"
+                f"remove that one first: romana node remove {wanted.name}",
+                reason="NODE_REPLACED",
             )
         faults = [
             Fault(f"addresses[{index}]", f"{address} {why}")
@@ -108,7 +112,7 @@ class Nodes:
             for why in self._in_use(wanted.name, address)
         ]
         if faults:
-            raise Refused(f"node {wanted.name} cannot have these addresses", faults)
+            raise Refused(f"node {wanted.name} cannot have these addresses", faults, reason="NODE_ADDRESS_TAKEN")
 
     def _in_use(self, name: str, address: Address) -> list[str]:
         users = [row.value.name for row in self._state.nodes.rows.values() if address in row.value.addresses]
@@ -120,19 +124,26 @@ class Nodes:
         ]
 
 
-def placements_with(prefixes: Sequence[Prefix], node: NodeRecord, counts: Counts) -> tuple[Placement, ...]:
-    """A placed node's placements with the labels that it has now: it never moves, but may come into more networks.
+def placements_with(topology: TopologyRecord, old: NodeRecord, node: NodeRecord, counts: Counts) -> tuple[Placement, ...]:
+    """A placed node's placements with the labels that it has now: it keeps those it has, and may come into more networks.
 
-    Raises Refused where its group does not take it any more.
+    One that its labels do not ask for any more is marked: the node moves once it was drained (`ipam.moving`). Raises Refused
+    where no group of any network takes the node any more, Unavailable while it waits to be placed in a new topology.
     """
     labels = dict(node.labels)
-    candidates = Candidates(prefixes).of(node.name, labels)
-    leaves = {(prefix.network, prefix.path): prefix for prefix in prefixes}
-    for place in node.placements:
-        leaf = leaves.get((place.network, place.path))
-        if leaf is not None and leaf.cidr == place.cidr and leaf not in candidates.get(place.network, ()):
-            faults = misfits([leaf], node.name, labels)
-            raise Refused(f"node {node.name} would leave group {place.path} ({place.name}); a node never moves", faults)
+    if node.labels != old.labels and not all(topology.takes(old, place) for place in old.placements):
+        raise Unavailable(f"node {node.name} is being placed in the new topology; try again")
+    candidates = topology.candidates.of(node.name, labels)
+    if not candidates:
+        faults = misfits(topology.prefixes, node.name, labels)
+        words = f"no group of the topology takes node {node.name} with these labels; it stays as it is"
+        raise Refused(words, faults, reason="NODE_IN_NO_GROUP")
     known = {place.network for place in node.placements}
     added = [placement_in(fewest(found, counts)) for network, found in candidates.items() if network not in known]
-    return (*node.placements, *added)
+    return (*(_kept(topology, old, node, place) for place in node.placements), *added)
+
+
+def _kept(topology: TopologyRecord, old: NodeRecord, node: NodeRecord, place: Placement) -> Placement:
+    if not topology.takes(old, place):
+        return place
+    return replace(place, kept=topology.would_move(node, replace(place, kept=True)))

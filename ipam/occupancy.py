@@ -18,7 +18,7 @@ from ipam.topology.placement import Placement
 from romana import keys
 from romana.keys import Network
 
-__all__ = ["Occupancy"]
+__all__ = ["NOBODY", "Group", "Occupancy", "Owner"]
 
 Group = tuple[str, str]
 """Network and path."""
@@ -30,10 +30,14 @@ NOBODY = Share()
 
 
 class Occupancy:
-    """See the module's docstring. `clock` is monotonic, in seconds: cool-down counts from when a release is first seen here."""
+    """See the module's docstring. `clock` is monotonic, in seconds: cool-down counts from when a release is first seen here.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    `freed` is called with the group that a block comes back to.
+    """
+
+    def __init__(self, clock: Callable[[], float], freed: Callable[[Group], None] = lambda _: None) -> None:
         self._clock = clock
+        self._freed = freed
         self._groups: dict[Group, GroupBlocks] = {}
         self._leaves: dict[str, list[tuple[int, Group]]] = {}
         self._blocks: dict[str, Block] = {}
@@ -109,11 +113,47 @@ class Occupancy:
             return None
         if (placement.network, placement.path) in self._to_recount:
             group = self._recount(placement.network, placement.path)
-        return Holdings(share.of(node.name), group, tuple(self.own_blocks(node.uid, placement, share)))
+        return Holdings(share.of(node.name), group, self.blocks_in(node.uid, placement.network, share, group.cidr))
+
+    def full(self) -> list[Group]:
+        """The groups that have no free block, in the order of the document. O(groups)."""
+        for network, path in tuple(self._to_recount):
+            self._recount(network, path)
+        return [key for key, group in self._groups.items() if group.lowest_free() is None]
+
+    def group(self, network: str, path: str) -> GroupBlocks:
+        """The blocks of a group that is in the topology."""
+        return self._groups[network, path]
+
+    def owners(self) -> Iterable[Owner]:
+        """Whoever owns a block."""
+        return tuple(self._owned)
+
+    def with_several_empty(self) -> list[Owner]:
+        """Owners of more than one block without a held address; where tenants own blocks, of one. O(blocks)."""
+        return [
+            owner
+            for owner, owned in self._owned.items()
+            if sum(not self._blocks[key].held for _, key in owned) > (owner[2] == NOBODY)
+        ]
+
+    def blocks_in(self, uid: str, network: str, share: Share, cidr: Network) -> tuple[Block, ...]:
+        """Those of an owner's blocks of that network that lie in the prefix, ascending. O(own blocks)."""
+        return tuple(self.own_blocks(uid, network, share, cidr))
+
+    def own_blocks(self, uid: str, network: str, share: Share, cidr: Network) -> Iterator[Block]:
+        """The same, one after the other: nearly always the first that is not full is the last that is looked at."""
+        low, high = _span(cidr)
+        owned = self._owned.get((uid, network, share), ())
+        return (self._blocks[key] for start, key in owned if low <= start <= high)
 
     def is_cooling(self, key: str) -> bool:
         """Whether the released address of that key may not be given out yet."""
-        return self._ready_s.get(key, float("inf")) > self._clock()
+        return self.ready_s(key) > self._clock()
+
+    def ready_s(self, key: str) -> float:
+        """When the released address of that key has cooled, monotonic; of one that was not released, never."""
+        return self._ready_s.get(key, float("inf"))
 
     def has_block(self, uid: str, placement: Placement) -> bool:
         """Whether this incarnation of a node owns a block where it stands."""
@@ -126,11 +166,19 @@ class Occupancy:
             if owner == uid:
                 yield from ((network, self._blocks[key]) for _, key in blocks)
 
-    def own_blocks(self, uid: str, placement: Placement, share: Share) -> Iterator[Block]:
-        """What the node has for that share where it stands, ascending."""
-        low, high = _span(placement.cidr)
-        owned = self._owned.get((uid, placement.network, share), ())
-        return (self._blocks[key] for start, key in owned if low <= start <= high)
+    def cools_for_s(self, key: str) -> float:
+        """How long the released address of that key may not be given out yet; 0 when it may, or is not known."""
+        return max(self._ready_s.get(key, 0.0) - self._clock(), 0.0)
+
+    def groups(self) -> Mapping[Group, GroupBlocks]:
+        """All groups by network and path, in the order of the topology."""
+        for network, path in tuple(self._to_recount):
+            self._recount(network, path)
+        return self._groups
+
+    def blocks(self) -> Mapping[str, Block]:
+        """All blocks by key: owned ones, and those that have addresses and no owner."""
+        return self._blocks
 
     def reserve(self, address: Assigned) -> None:
         """Count an address of an own block as held while its write is under way."""
@@ -155,6 +203,15 @@ class Occupancy:
         group = self._groups.get((network, path))
         if group is not None and not taken and _inside(block, group.cidr):
             self._groups[network, path] = group.with_free(block)
+            self._freed((network, path))
+
+    def group_at(self, network: str, cidr: Network) -> Group | None:
+        """The group that a block lies in."""
+        return self._group_of(network, cidr)
+
+    def reserved_of(self, network: str) -> Ranges:
+        """What is reserved in a network."""
+        return self._reserved.get(network, ())
 
     def _is_held(self, address: Assigned) -> bool:
         block = self._blocks.get(address.block_key)
@@ -185,6 +242,7 @@ class Occupancy:
             self._groups[group] = self._groups[group].with_free(block.cidr)
             if block.cidr.prefixlen != self._groups[group].block_mask:
                 self._to_recount.add(group)  # of an earlier topology: others may lie in the same numbers
+            self._freed(group)
 
     def _recount(self, network: str, path: str) -> GroupBlocks:
         """The group with just the blocks that are known. O(all blocks)."""

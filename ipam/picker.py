@@ -77,6 +77,8 @@ class Picker:
                 continue
             picked: list[Picked] = []
             try:
+                for source, ip in wanted[1:]:  # of a pair: before the first of it claims a block for nothing
+                    await self._check(name, source, ip)
                 for source, ip in wanted:
                     picked.append(await (self._one(name, source) if ip is None else self._at(name, source, ip)))
                 return tuple(picked)
@@ -105,9 +107,10 @@ class Picker:
 
     def _pick_now(self, node: NodeRecord, source: _Source) -> Pick | None:
         """The allocator's choice, when it is an address of an own block whose turn it is."""
-        if pick := fresh(self._state.occupancy.own_blocks(node.uid, source.placement, source.share)):
+        place = source.placement
+        if pick := fresh(self._state.occupancy.own_blocks(node.uid, place.network, source.share, place.cidr)):
             return pick
-        holdings = self._state.occupancy.holdings(node, source.placement, source.share)
+        holdings = self._state.occupancy.holdings(node, place, source.share)
         return cooled(holdings, self._clock()) if holdings else None
 
     def _plain_sources(self, name: str, demand: Demand) -> Sequence[_Source]:
@@ -139,6 +142,13 @@ class Picker:
         for each in picked:
             self._state.written(each.address.key)
             self._state.occupancy.settle(each.address, self._state.addresses.rows.get(each.address.key))
+
+    async def _check(self, name: str, source: _Source, ip: keys.Address | None) -> None:
+        """Raise what picking would, as far as it is to be seen without claiming a block."""
+        if ip is None:
+            await self._choose(name, source)
+        else:
+            await self._fixed.check(name, source.placement, source.share, ip)
 
     async def _at(self, name: str, source: _Source, ip: keys.Address) -> Picked:
         return Picked(await self._fixed.reserve(name, source.placement, source.share, ip), PickKind.FIXED)

@@ -185,11 +185,12 @@ class Reasserts:
 def _node(found: Found, lives: Lives) -> NodeRecord:
     item = found[keys.node(lives.node)]
     if item is None:
-        raise NotFound(f"node {lives.node} is not known; add it again: romana node add {lives.node}")
+        raise NotFound(f"node {lives.node} is not known; add it again: romana node add {lives.node}", reason="NODE_UNKNOWN")
     node = codec.read_node(item)
     if lives.node_uid not in {"", node.uid}:
         raise Refused(
-            f"node {lives.node} is now another incarnation: its uid is {node.uid}, the request is from {lives.node_uid}"
+            f"node {lives.node} is now another incarnation: its uid is {node.uid}, the request is from {lives.node_uid}",
+            reason="NODE_REPLACED",
         )
     return node
 

@@ -1,10 +1,11 @@
 """What ipamd keeps in the store, as values; `ipam.codec` writes and reads them. Pure."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 from ipam.topology.carving import Prefix, carve
 from ipam.topology.document import TopologyDocument, normalised
+from ipam.topology.pending import would_move
 from ipam.topology.placement import Candidates, Placement, placement_in
 from romana import keys, names
 from romana.keys import Address, Network
@@ -54,14 +55,20 @@ class TopologyRecord:
 
     def takes(self, node: "NodeRecord", placement: Placement) -> bool:
         """Whether the node may stand just there: not, while it waits to be placed anew."""
-        leaves = self.candidates.of(node.name, dict(node.labels)).get(placement.network, ())
-        return any(placement_in(leaf) == placement for leaf in leaves)
+        fitting = self.candidates.of(node.name, dict(node.labels)).get(placement.network, ())
+        leaves = [leaf for leaf in self.prefixes if not leaf.pad] if placement.kept else fitting
+        return any(placement_in(leaf) == replace(placement, kept=False) for leaf in leaves)
+
+    def would_move(self, node: "NodeRecord", placement: Placement) -> bool:
+        """Whether the node stays there only until it was drained."""
+        return would_move(self.candidates, node.name, dict(node.labels), placement)
 
     def has_placed(self, node: "NodeRecord") -> bool:
         """Whether the node stands in every network that has a group for it, and in no other."""
         networks = {placement.network for placement in node.placements}
+        kept = {placement.network for placement in node.placements if placement.kept}
         wanted = self.candidates.of(node.name, dict(node.labels)).keys()
-        return networks == wanted and all(self.takes(node, placement) for placement in node.placements)
+        return networks == wanted | kept and all(self.takes(node, placement) for placement in node.placements)
 
 
 @dataclass(frozen=True, slots=True)

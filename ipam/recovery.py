@@ -69,6 +69,18 @@ class Recovery:
         self._since: tuple[str, float] = ("", 0.0)
         self._waiting: list[str] = []
         self._warned_s = float("-inf")
+        self.under_way = False
+        """Whether a recovery was, when the store was last looked at."""
+
+    @property
+    def history(self) -> str:
+        """Id of the store's history as this ipamd has adopted it; empty before."""
+        return self._seen.history if self._cluster_id else ""
+
+    @property
+    def waits_for(self) -> list[str]:
+        """The nodes that the recovery under way waits for."""
+        return self._waiting
 
     async def _start(self) -> None:
         """Give the store a history when it has none."""
@@ -180,6 +192,7 @@ class Recovery:
         _, _, found = await self.look(UNSEEN, "", schema.KEY)
         if found[schema.KEY] is None:  # the contents are lost
             await upgrading.agree(self._store)
+        self.under_way = found[keys.RESTORED] is not None
         if found[keys.RESTORED] is None:
             self._known_nodes = frozenset(self._nodes())
             return

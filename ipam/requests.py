@@ -13,11 +13,24 @@ from ipam.topology import syntax
 from romana import names
 from romana.errors import Fault, InvalidInput
 from romana.keys import Address, Network
-from romana.v1.ipam_pb2 import AllocateRequest
+from romana.v1.ipam_pb2 import AllocateRequest, ReassertRequest, RecoveryRequest
 from romana.v1.node_pb2 import AddNodeRequest
 from romana.v1.store_pb2 import AttachmentKey, PodRef
 
-__all__ = ["check_batch", "read_address", "read_allocate", "read_attachment", "read_node", "read_node_name", "read_reservation"]
+__all__ = [
+    "check_batch",
+    "faults_of_attachment",
+    "faults_of_life",
+    "faults_of_pod",
+    "read_address",
+    "read_allocate",
+    "read_attachment",
+    "read_node",
+    "read_node_name",
+    "read_reservation",
+    "read_seen",
+    "refuse",
+]
 
 Value = TypeVar("Value")
 
@@ -35,13 +48,12 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}")  # Kubernetes UIDs and bo
 
 def read_allocate(request: AllocateRequest) -> Wanted:
     """What an Allocate asks for; raises InvalidInput."""
-    faults = _attachment_faults(request.attachment)
-    faults += _id_faults("node_uid", request.node_uid) + _id_faults("boot_id", request.boot_id)
+    faults = faults_of_attachment(request.attachment) + faults_of_life(request)
     if request.HasField("pod"):
-        faults += _pod_faults(request.pod)
+        faults += faults_of_pod(request.pod)
     for index, name in enumerate(request.networks):
         _tried(syntax.network_name, name, f"networks[{index}]", faults)
-    _refuse(faults)
+    refuse(faults)
     pod = PodId(request.pod.namespace, request.pod.name, request.pod.uid) if request.HasField("pod") else None
     seen = Seen(request.seen_history, request.seen_revision)
     networks = tuple(request.networks)
@@ -50,8 +62,14 @@ def read_allocate(request: AllocateRequest) -> Wanted:
 
 def read_attachment(message: AttachmentKey) -> AttachmentId:
     """The CNI key; raises InvalidInput."""
-    _refuse(_attachment_faults(message))
+    refuse(faults_of_attachment(message))
     return attachment_id(message)
+
+
+def read_seen(request: RecoveryRequest) -> Seen:
+    """How far the asker has seen the store; raises InvalidInput."""
+    refuse(_seen_faults(request.seen_history, request.seen_revision))
+    return Seen(request.seen_history, request.seen_revision)
 
 
 def read_address(text: str) -> Address:
@@ -74,22 +92,24 @@ def read_reservation(text: str, note: str) -> Network:
     try:
         cidr = ip_network(text)
     except ValueError as err:
-        _refuse([Fault("cidr", f"{syntax.quoted(text)} is no prefix: {err}"), *faults])
-        raise AssertionError from err  # _refuse raised
-    _refuse(faults)
+        refuse([Fault("cidr", f"{syntax.quoted(text)} is no prefix: {err}"), *faults])
+        raise AssertionError from err  # refuse raised
+    if not faults and ("%" in text or ("." in text and cidr.version == 6)):  # each would be another key for the same addresses
+        faults.append(Fault("cidr", f"{syntax.quoted(text)} carries a zone, or IPv4 in IPv6; write it without"))
+    refuse(faults)
     return cidr
 
 
 def read_node_name(text: str, path: str = "name") -> str:
     """A node's name; raises InvalidInput that names the field `path`."""
-    _refuse(_node_name_faults(path, text))
+    refuse(_node_name_faults(path, text))
     return text
 
 
 def check_batch(size: int) -> None:
     """Raise InvalidInput for a batch that is too large."""
     if size > BATCH_MAX:
-        _refuse([Fault("requests", f"has {size} entries; at most {BATCH_MAX} are accepted, send more batches")])
+        refuse([Fault("requests", f"has {size} entries; at most {BATCH_MAX} are accepted, send more batches")])
 
 
 def read_node(request: AddNodeRequest) -> tuple[str, str, tuple[Address, ...], dict[str, str]]:
@@ -97,7 +117,7 @@ def read_node(request: AddNodeRequest) -> tuple[str, str, tuple[Address, ...], d
     faults = _node_name_faults("name", request.name) + _id_faults("uid", request.uid)
     addresses = _read_addresses(request.addresses, faults)
     faults += _label_faults(request.labels)
-    _refuse(faults)
+    refuse(faults)
     return request.name, request.uid, addresses, dict(request.labels)
 
 
@@ -124,25 +144,39 @@ def _label_faults(labels: Mapping[str, str]) -> list[Fault]:
     return faults
 
 
-def _attachment_faults(message: AttachmentKey) -> list[Fault]:
-    faults = _node_name_faults("attachment.node", message.node)
+def faults_of_life(request: AllocateRequest | ReassertRequest) -> list[Fault]:
+    """What is wrong with what a node's agent says of the node's life and of what it has seen."""
+    faults = _id_faults("node_uid", request.node_uid) + _id_faults("boot_id", request.boot_id)
+    return faults + _seen_faults(request.seen_history, request.seen_revision)
+
+
+def _seen_faults(history: str, revision: int) -> list[Fault]:
+    """A history's name is written down when a recovery ends it: it must be one, as all that is written."""
+    negative = Fault("seen_revision", f"is {revision}; revisions are not negative")
+    return _id_faults("seen_history", history) + ([negative] if revision < 0 else [])
+
+
+def faults_of_attachment(message: AttachmentKey, path: str = "attachment") -> list[Fault]:
+    """What is wrong with a CNI key."""
+    faults = _node_name_faults(f"{path}.node", message.node)
     for field, text in (("conf", message.conf), ("container_id", message.container_id)):
         if len(text) > _CNI_NAME_MAX or not _CNI_NAME.fullmatch(text):
             accepted = f"a letter or digit, then letters, digits, '_', '.', '-', at most {_CNI_NAME_MAX}"
-            faults.append(Fault(f"attachment.{field}", f"{syntax.quoted(text)} cannot be; accepted: {accepted} (CNI)"))
+            faults.append(Fault(f"{path}.{field}", f"{syntax.quoted(text)} cannot be; accepted: {accepted} (CNI)"))
     name = message.ifname
     if not name or name in {".", ".."} or len(name.encode()) > _IFNAME_MAX or _IFNAME_REFUSED.search(name):
         accepted = f"1 to {_IFNAME_MAX} bytes without '/', ':' and spaces"
-        faults.append(Fault("attachment.ifname", f"{syntax.quoted(name)} is no interface name; accepted: {accepted}"))
+        faults.append(Fault(f"{path}.ifname", f"{syntax.quoted(name)} is no interface name; accepted: {accepted}"))
     return faults
 
 
-def _pod_faults(pod: PodRef) -> list[Fault]:
-    faults = _id_faults("pod.uid", pod.uid)
+def faults_of_pod(pod: PodRef, path: str = "pod") -> list[Fault]:
+    """What is wrong with a pod's names."""
+    faults = _id_faults(f"{path}.uid", pod.uid)
     if not names.is_namespace_name(pod.namespace):
-        faults.append(Fault("pod.namespace", f"{syntax.quoted(pod.namespace)} is no namespace's name (RFC 1123 label)"))
+        faults.append(Fault(f"{path}.namespace", f"{syntax.quoted(pod.namespace)} is no namespace's name (RFC 1123 label)"))
     if not names.is_object_name(pod.name):
-        faults.append(Fault("pod.name", f"{syntax.quoted(pod.name)} is no pod's name (RFC 1123 subdomain)"))
+        faults.append(Fault(f"{path}.name", f"{syntax.quoted(pod.name)} is no pod's name (RFC 1123 subdomain)"))
     return faults
 
 
@@ -166,6 +200,7 @@ def _tried(read: Callable[[str], Value], text: str, path: str, faults: list[Faul
         return None
 
 
-def _refuse(faults: list[Fault]) -> None:
+def refuse(faults: list[Fault]) -> None:
+    """Raise InvalidInput when there are any."""
     if faults:
         raise InvalidInput("the request is wrong", faults)

@@ -8,12 +8,22 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 
 from ipam.allocation import Allocations
+from ipam.check.presences import HeardPresences
+from ipam.check.reconciler import Reconciler
+from ipam.check.reconciler import follow as follow_leaks
+from ipam.check.repairs import Repairs
+from ipam.check.service import CheckService
 from ipam.claims import Claims
 from ipam.commit import Committer
+from ipam.counts import IpamCounts
+from ipam.full_watch import FullWatch
+from ipam.inventory import Inventory
 from ipam.journal import Journal
+from ipam.moving import Moving
 from ipam.node_life import NodeLife
 from ipam.nodes import Nodes
 from ipam.picker import Picker
+from ipam.readiness import Readiness
 from ipam.reads import Reader
 from ipam.reasserts import Reasserts
 from ipam.rebase import Rebase
@@ -23,15 +33,19 @@ from ipam.releasing import Releases
 from ipam.reservations import Reservations
 from ipam.service_ipam import IpamService
 from ipam.service_topology import TopologyService
+from ipam.spares import Spares
 from ipam.state import State
 from ipam.topologies import Topologies
 from ipam.upkeep import Upkeep
 from romana import reconcile
-from romana.errors import Unavailable
+from romana.health.conditions import all_met
+from romana.health.store_metrics import Watches, etcd_evidence
 from romana.rpc.server import Health, new_server, start
 from romana.store import schema
 from romana.store.api import Store
+from romana.store.counts import StoreCounts
 from romana.store.opening import prepare
+from romana.v1.check_pb2_grpc import add_CheckServicer_to_server
 from romana.v1.ipam_pb2_grpc import add_IpamServicer_to_server
 from romana.v1.topology_pb2_grpc import add_TopologyServicer_to_server
 
@@ -39,7 +53,7 @@ __all__ = ["Ipamd"]
 
 log = logging.getLogger(__name__)
 
-SERVICES = ("romana.v1.Ipam", "romana.v1.Topology")
+SERVICES = ("romana.v1.Ipam", "romana.v1.Topology", "romana.v1.Check")
 RECOVERY_S = 1.0  # how often to look whether the store was restored, and how far a recovery is
 PROBE_S = 1.0  # how often health asks etcd
 GRACE_S = 5.0  # how long requests under way may take when ipamd is told to stop
@@ -66,12 +80,17 @@ class Ipamd:
         lag_s: Callable[[], float] = _lag_s,
         restore_hold_s: float = 30.0,
         recovery_s: float = RECOVERY_S,
+        check_interval_s: float = 0.0,
+        check_apart_s: float = 30.0,
+        store_counts: StoreCounts | None = None,
     ) -> None:
+        """`store_counts`: what the store counts of itself."""
         self._store = store
         self._recovery_s = recovery_s
         self.state = State(clock, lag_s)
         reader = Reader(store, self.state.learn)
-        committer = Committer(store, self.state.committed)
+        self.counts = IpamCounts()
+        committer = Committer(store, self.state.committed, self.counts.sent)
         self._rebase = Rebase(self.state.forget)
         self.recovery = Recovery(
             store, reader, self.state.node_names, clock, _now_ms, restore_hold_s, replaced=self._rebase.replaced
@@ -84,18 +103,33 @@ class Ipamd:
         self.allocations = Allocations(store, reader, self.state, committer, picker, self.recovery, _now_ms)
         self.releases = Releases(reader, self.state, committer, _now_ms, cooldown_s)
         self.life = NodeLife(store, reader, self.state, self.releases, admin)
-        self._upkeep = Upkeep(self.state, self.topologies, claims, self.life, Journal(store, _now_ms), clock)
+        self.spares = Spares(store, self.state, clock)
+        self.full = FullWatch(self.state, clock)
+        self.moving = Moving(store, self.state, admin)
+        background = (self.life, self.spares, self.moving, self.full, Journal(store, _now_ms))
+        self._upkeep = Upkeep(self.state, self.topologies, claims, *background, clock)
         self.reservations = Reservations(store, self.state, _now_ms)
         reasserts = Reasserts(store, reader, committer, self.recovery, self.releases, _now_ms)
+        inventory = Inventory(store, self.state, clock, _now_ms)
         acting = (self.allocations, self.releases, self.reservations)
-        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts)
-        self._topology = TopologyService(store, reader, self.state, self.topologies, self.nodes, self.life, clock)
+        self._etcd = etcd_evidence(store)
+        self.readiness = Readiness(self._etcd, Watches(store_counts or StoreCounts()), self.state, self.recovery)
+        presences = HeardPresences(clock)
+        repairs = Repairs(store, committer, _now_ms, cooldown_s)
+        self._check = CheckService(self.state, presences, repairs)
+        self.reconciler = Reconciler(store, self.state, presences, repairs, clock, check_apart_s)
+        self._check_s = (check_interval_s, check_apart_s)
+        self._ipam = IpamService(store, reader, self.state, *acting, self.recovery, reasserts, presences, inventory, self.counts)
+        self._topology = TopologyService(
+            store, reader, self.state, self.topologies, self.nodes, self.life, self.full, clock, _now_ms
+        )
 
     async def serve(self, listen: Sequence[str], stop: asyncio.Event) -> None:
         """Serve until `stop` is set, then let requests under way finish. Raises FatalError when it cannot go on."""
         server, health = new_server(SERVICES)
         add_IpamServicer_to_server(self._ipam, server)
         add_TopologyServicer_to_server(self._topology, server)
+        add_CheckServicer_to_server(self._check, server)
         await health.set(serving=False)
         await start(server, listen)
         log.info("ipamd listens", extra={"listen": list(listen)})
@@ -110,10 +144,12 @@ class Ipamd:
                 task.result()
         finally:
             await health.set(serving=False)
+            self.full.close()
             await server.stop(GRACE_S)
             for task in work:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
+            await self._etcd.close()
         log.info("ipamd stopped")
 
     async def follow(self) -> None:
@@ -123,28 +159,22 @@ class Ipamd:
         sources.append(reconcile.Source(schema.KEY, partial(schema.follow, self._store)))
         recovering = asyncio.create_task(follow_recovery(self.recovery, self._recovery_s), name="recovery")
         nodes = asyncio.create_task(reconcile.run("nodes", sources, self._upkeep.sync, PACE), name="nodes")
-        await _first_of(recovering, nodes)
+        leaks = asyncio.create_task(follow_leaks(self.reconciler, *self._check_s), name="leaks")
+        await _first_of(recovering, nodes, leaks)
 
     def _follow(self, prefix: str) -> AsyncIterator[None]:
         return self._rebase.follow(self.state.follow(self._store, prefix))
 
     async def _report(self, health: Health) -> None:
-        """Health says whether a request could be served: everything read, and etcd answers with a quorum."""
+        """Health says what `/readyz` does: whether a request could be served."""
         serving = None
         while True:
-            now = self.state.whole and await self._reachable()
+            now = all_met(await self.readiness.conditions())
             if now != serving:
                 log.info("health changed", extra={"serving": now})
                 await health.set(serving=now)
                 serving = now
             await asyncio.sleep(PROBE_S if now else PROBE_S / 10)
-
-    async def _reachable(self) -> bool:
-        try:
-            await self._store.get(schema.KEY)
-        except Unavailable:
-            return False
-        return True
 
 
 async def _first_of(*tasks: "asyncio.Task[None]") -> None:

@@ -2,22 +2,27 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import grpc
 
-from ipam import codec, codec_address, requests
+from ipam import codec_address, requests
 from ipam.allocation import Allocations, Granted, Wanted
+from ipam.check.presences import HeardPresences
+from ipam.counts import IpamCounts, timed
+from ipam.inventory import Inventory
 from ipam.listing import attachments_of
-from ipam.lookup import Found, look_up
 from ipam.reads import Reader
 from ipam.reasserts import Reasserts
 from ipam.recovery import Recovery
 from ipam.releasing import Releases
 from ipam.reservations import Reservations
+from ipam.service_inventory import InventoryCalls
 from ipam.service_recovery import RecoveryCalls
 from ipam.state import State
+from romana.counting import outcome_of
 from romana.errors import RomanaError
 from romana.rpc.status import reason_of, to_details, to_status_code
 from romana.store.api import Store
@@ -33,7 +38,7 @@ Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext[object, object]
 
 
-class IpamService(RecoveryCalls):
+class IpamService(InventoryCalls, RecoveryCalls):
     """See ipam.proto; errors become statuses in romana.rpc."""
 
     def __init__(
@@ -46,8 +51,13 @@ class IpamService(RecoveryCalls):
         reservations: Reservations,
         recovery: Recovery,
         reasserts: Reasserts,
+        presences: HeardPresences,
+        inventory: Inventory,
+        counts: IpamCounts,
     ) -> None:
-        super().__init__(state, recovery, reasserts)
+        super().__init__(state, recovery, reasserts, presences)
+        self._inventory = inventory
+        self.counts = counts
         self._store = store
         self._reader = reader
         self._state = state
@@ -66,12 +76,15 @@ class IpamService(RecoveryCalls):
     ) -> ipam_pb2.AllocateBatchResponse:
         """Allocate for many, each by itself."""
         requests.check_batch(len(request.requests))
+        began_s = time.monotonic()
         wanted = [_tried(requests.read_allocate, each) for each in request.requests]
         asked = [each for each in wanted if isinstance(each, Wanted)]
         granted = iter(await self._allocations.allocate_all(asked))
+        took_s = time.monotonic() - began_s
         response = ipam_pb2.AllocateBatchResponse()
         for each in wanted:
             outcome = next(granted) if isinstance(each, Wanted) else each
+            self.counts.calls.observe(took_s, "Allocate", outcome_of(outcome) if isinstance(outcome, Exception) else "ok")
             if isinstance(outcome, RomanaError):
                 response.outcomes.add().error.CopyFrom(_refused("AllocateBatch", outcome))
             elif isinstance(outcome, Exception):
@@ -123,11 +136,13 @@ class IpamService(RecoveryCalls):
         network, revision = await self._reservations.release(requests.read_reservation(request.cidr, ""))
         return ipam_pb2.ReleaseReservationResponse(network=network, revision=revision)
 
+    @timed("Allocate")
     async def _allocate(self, request: ipam_pb2.AllocateRequest) -> ipam_pb2.AllocateResponse:
         response = ipam_pb2.AllocateResponse()
         _fill(response, await self._allocations.allocate(requests.read_allocate(request)))
         return response
 
+    @timed("Release")
     async def _release(self, request: ipam_pb2.ReleaseRequest) -> ipam_pb2.ReleaseResponse:
         released = await self._releases.release(requests.read_attachment(request.attachment))
         return ipam_pb2.ReleaseResponse(
@@ -135,10 +150,6 @@ class IpamService(RecoveryCalls):
             addresses=[codec_address.assigned_message(address) for address in released.addresses],
             revision=released.revision,
         )
-
-    async def Lookup(self, request: ipam_pb2.LookupRequest, context: Context) -> ipam_pb2.LookupResponse:  # noqa: N802, ARG002
-        """Says all there is to know of one address."""
-        return _lookup_response(await look_up(self._reader, self._state, requests.read_address(request.ip)))
 
 
 async def _each(
@@ -177,28 +188,3 @@ def _fill(response: ipam_pb2.AllocateResponse, granted: Granted) -> None:
     response.revision = granted.revision
     response.existing = granted.existing
     response.history = granted.history
-
-
-def _lookup_response(found: Found) -> ipam_pb2.LookupResponse:
-    response = ipam_pb2.LookupResponse(state=_state(found), network=found.network)
-    if found.prefix:
-        response.group_path, response.group_name = found.prefix.path, found.prefix.name
-    if found.block:
-        response.block, response.node = str(found.block.cidr), found.block.node
-    if found.record:
-        response.since.CopyFrom(codec.timestamp(found.record.since_ms))
-        if found.record.attachment:
-            response.attachment.CopyFrom(codec_address.attachment_key_message(found.record.attachment))
-        if found.record.pod:
-            response.pod.CopyFrom(codec_address.pod_message(found.record.pod))
-        if found.record.released_ms is not None:
-            response.released.CopyFrom(codec.timestamp(found.record.released_ms))
-    return response
-
-
-def _state(found: Found) -> "ipam_pb2.LookupState.ValueType":
-    if found.record:
-        return ipam_pb2.LOOKUP_STATE_HELD if found.record.held else ipam_pb2.LOOKUP_STATE_COOLING
-    if found.block:
-        return ipam_pb2.LOOKUP_STATE_FREE
-    return ipam_pb2.LOOKUP_STATE_UNCLAIMED if found.network else ipam_pb2.LOOKUP_STATE_OUTSIDE

@@ -3,7 +3,9 @@
 import grpc
 
 from ipam import codec_address, codec_history, requests
-from ipam.history import Seen, Verdict
+from ipam.check.presences import HeardPresences
+from ipam.check.service import read_presence
+from ipam.history import Verdict
 from ipam.reasserting import Heard
 from ipam.reasserts import Reasserts
 from ipam.recovery import Recovery
@@ -21,10 +23,11 @@ Context = grpc.aio.ServicerContext[object, object]
 class RecoveryCalls(IpamServicer):
     """See ipam.proto."""
 
-    def __init__(self, state: State, recovery: Recovery, reasserts: Reasserts) -> None:
+    def __init__(self, state: State, recovery: Recovery, reasserts: Reasserts, presences: HeardPresences) -> None:
         self._recovered_state = state
         self._recovery = recovery
         self._reasserts = reasserts
+        self._presences = presences
 
     async def Reassert(self, request: ipam_pb2.ReassertRequest, context: Context) -> ipam_pb2.ReassertResponse:  # noqa: N802, ARG002
         """Writes again what a restored store has lost of a node's live attachments."""
@@ -46,7 +49,9 @@ class RecoveryCalls(IpamServicer):
 
     async def Recovery(self, request: ipam_pb2.RecoveryRequest, context: Context) -> ipam_pb2.RecoveryResponse:  # noqa: N802, ARG002
         """Where the store's history stands, and what a recovery waits for."""
-        seen = Seen(request.seen_history, request.seen_revision)
+        seen = requests.read_seen(request)
+        if request.HasField("presence"):
+            self._presences.told(read_presence(request.presence), request.presence.question)
         asker = f"the agent of node {requests.read_node_name(request.node)}" if request.node else "a client"
         marker = [keys.restored_node(request.node), keys.node(request.node)] if request.node else []
         point, verdict, found = await self._recovery.look(seen, asker, *marker)
@@ -54,6 +59,7 @@ class RecoveryCalls(IpamServicer):
         if (restored := found[keys.RESTORED]) is not None:
             answer.restored.CopyFrom(codec_history.read_restored(restored))
         if request.node:
+            answer.presence_wanted = self._presences.called(request.node, request.boot_id)
             heard = codec_history.read_heard([item] if (item := found[marker[0]]) else [])
             answer.reassert = verdict is Verdict.FORMER or (restored is not None and heard.get(request.node) is not Heard.ALL)
             if restored is not None and found[marker[1]] is None:

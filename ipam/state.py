@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from ipam import codec, codec_address
 from ipam.allocator import Holdings
 from ipam.commit import Txn
+from ipam.counts import WatchLag
 from ipam.networks import reserved_by_document, reserved_by_operator
-from ipam.occupancy import NOBODY, Occupancy
+from ipam.occupancy import NOBODY, Group, Occupancy
 from ipam.records import (
     AddressRecord,
     AttachmentId,
@@ -59,7 +60,8 @@ class State:
     """
 
     def __init__(self, clock: Callable[[], float], lag_s: Callable[[], float]) -> None:
-        self.occupancy = Occupancy(clock)
+        self.occupancy = Occupancy(clock, self._freed)
+        self.lag = WatchLag()
         self.uneven: dict[str, Uneven] = {}
         """Nodes that something changed for since they were last looked after (placed, given a block ahead)."""
         self._standing: dict[tuple[str, str], dict[str, Placement]] = {}
@@ -70,6 +72,8 @@ class State:
         self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
         self._held_by: set[AttachmentId] = set()
         self._writing_now: dict[str, tuple[bytes, AddressRecord]] = {}
+        self._by_uid: dict[str, set[str]] = {}
+        self._waiting: dict[Group, set[str]] = {}
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
         self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
@@ -93,6 +97,11 @@ class State:
         """True once every table has had its first snapshot: before that nothing may be decided on it."""
         return all(table.whole for table in self._tables.values())
 
+    @property
+    def unread(self) -> list[str]:
+        """The prefixes that have had no snapshot yet."""
+        return [prefix for prefix, table in self._tables.items() if not table.whole]
+
     def require_whole(self) -> None:
         """Raise Unavailable before the first full snapshot."""
         if not self.whole:
@@ -107,6 +116,7 @@ class State:
         for table in self._tables.values():
             table.replace((), 0)
             table.whole = False
+        self.lag.forget()
 
     async def follow(self, store: Store, prefix: str) -> AsyncGenerator[None, None]:
         """Keep the table of this prefix up to date; yields after each change."""
@@ -117,6 +127,8 @@ class State:
                     table.replace(each.items, each.revision)
                 else:
                     table.follow(each.events, each.revision)
+                if table is self.addresses:
+                    self.lag.heard(each.revision)
                 del each  # a listing is large, and the next change may be long in coming
                 yield
 
@@ -141,12 +153,14 @@ class State:
             table = self._table_of(write.key)
             if table is None:
                 continue
+            if table is self.addresses:
+                self.lag.wrote(revision)
             if isinstance(write, Put):
                 row = table.rows.get(write.key)
                 created = row.create_revision if row else revision
                 table.put(KeyValue(write.key, write.value, created, revision, version=1), values.get(write.key))
                 continue
-            for key in [key for key in table.rows if key.startswith(write.key)] if write.prefix else [write.key]:
+            for key in list(filter(write.covers, table.rows)) if write.prefix or write.until else [write.key]:
                 table.remove(key, revision)
         self._writing = False
 
@@ -167,9 +181,20 @@ class State:
         self._tables[prefix].refresh(listing)
         return listing.revision
 
+    async def reload_together(self, store: Store, *prefixes: str) -> int:
+        """Read whole tables anew, all at one revision, which is the answer. For tables without an entry for each address."""
+        result = await store.txn([], [Get(prefix, prefix=prefix.endswith("/")) for prefix in prefixes])
+        for prefix, items in zip(prefixes, result.gets, strict=True):
+            self._tables[prefix].refresh(Listing(result.revision, items))
+        return result.revision
+
     def node(self, name: str) -> Row[NodeRecord] | None:
         """A node by its name."""
         return self.nodes.rows.get(keys.NODES + name)
+
+    def node_of(self, uid: str) -> Row[NodeRecord] | None:
+        """The node of that incarnation; one of them, should a uid have been given to several."""
+        return next((self.nodes.rows[key] for key in sorted(self._by_uid.get(uid, ()))), None)
 
     def in_force(self) -> Row[TopologyRecord] | None:
         """The topology, once one was applied."""
@@ -205,11 +230,20 @@ class State:
         """How many nodes of a group take addresses. O(1)."""
         return len(self._standing.get((network, path), ()))
 
+    def standing(self, network: str, path: str) -> list[tuple[NodeRecord, Placement]]:
+        """The nodes of a group that take addresses, in the order of their names."""
+        standing = self._standing.get((network, path), {})
+        return [(self.nodes.rows[key].value, standing[key]) for key in sorted(standing)]
+
     def bare_nodes(self, network: str, path: str) -> int:
         """How many nodes of a group have no block there yet. O(nodes of the group)."""
         standing = self._standing.get((network, path), {})
         uids = ((self.nodes.rows[key].value.uid, placement) for key, placement in standing.items())
         return sum(not self.occupancy.has_block(uid, placement) for uid, placement in uids)
+
+    def wait_for_block(self, network: str, path: str, name: str) -> None:
+        """Note that the node would have a block ahead, had the group one to spare: it is due again when that may be so."""
+        self._waiting.setdefault((network, path), set()).add(name)
 
     def due(self) -> dict[str, Uneven]:
         """The uneven nodes to look after now."""
@@ -236,9 +270,15 @@ class State:
 
     def _node_changed(self, old: Row[NodeRecord] | None, new: Row[NodeRecord] | None) -> None:
         if old is not None:
+            self._by_uid[old.value.uid].discard(old.key)
+            if not self._by_uid[old.value.uid]:
+                del self._by_uid[old.value.uid]
             self._takes.pop(old.key, None)
             for placement in old.value.placements:
                 self._standing.get((placement.network, placement.path), {}).pop(old.key, None)
+                self._freed((placement.network, placement.path))  # perhaps of a block that was kept for it
+        if new is not None:
+            self._by_uid.setdefault(new.value.uid, set()).add(new.key)
         if new is not None and not new.value.draining:
             for placement in new.value.placements:
                 self._standing.setdefault((placement.network, placement.path), {})[new.key] = placement
@@ -263,6 +303,11 @@ class State:
         self.occupancy.set_reserved(
             {network.name: [*reserved_by_document(network), *reserved_by_operator(network, by_operator)] for network in networks}
         )
+        for group in tuple(self._waiting):
+            self._freed(group)
+
+    def _freed(self, group: Group) -> None:
+        self._note(self._waiting.pop(group, ()))
 
     def _note(self, names: Iterable[str]) -> None:
         now_s = self._clock()

@@ -102,7 +102,8 @@ class Topologies:
             await self._reload(keys.ADDRESSES)
             change = self.plan(document)
         if change.refusals:
-            raise Refused("the topology cannot be changed to this now", [Fault("", line) for line in change.refusals])
+            found = [Fault("", line) for line in change.refusals]
+            raise Refused("the topology cannot be changed to this now", found, reason="TOPOLOGY_IN_THE_WAY")
         record = TopologyRecord.of(document, old.value.generation + 1 if old else 1)
         back = giving_back(self._state, change)
         if len(back.deletes()) > GIVEN_BACK_MAX:

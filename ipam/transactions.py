@@ -11,10 +11,14 @@
                addresses kept back; in the first case no recovery under way
     forget     addresses as seen (their cool-down is over)                           ->  addresses deleted
     place      topology, nodes as seen                                               ->  nodes
+    move       topology, node as seen; no node, no block written since; no recovery  ->  node
+               under way
     change     node as seen                                                          ->  node
     remove     node as seen; none of its attachments is there; no recovery under way ->  node deleted
     orphan     block, its owner's name and the addresses in it as seen;              ->  block and addresses deleted
                no recovery under way
+    spare      block, its owner's other empty blocks, and all addresses in it as     ->  block and addresses deleted
+               seen (ipam.spares); no recovery under way
 
 So several ipamd never give one address or block twice, and a change of the topology is serialised with both.
 """
@@ -39,6 +43,8 @@ __all__ = [
     "claim",
     "forget",
     "give_back_orphan",
+    "give_back_spare",
+    "move_node",
     "place",
     "release",
     "remove_node",
@@ -148,6 +154,12 @@ def place(topology: Row[TopologyRecord], nodes: Iterable[tuple[Row[NodeRecord], 
     return _txn(compares, [Put(row.key, codec.write_node(node)) for row, node in changes])
 
 
+def move_node(node: NodeRecord, old: Row[NodeRecord], topology: Row[TopologyRecord], seen: tuple[int, int]) -> Txn:
+    """Write where a node stands that has no block there any more. `seen`: up to where all nodes, and all blocks, were known."""
+    compares = [_unchanged(topology), _unchanged(old), _not_since(keys.NODES, seen[0]), _not_since(keys.BLOCKS, seen[1])]
+    return _txn([*compares, _NOT_RECOVERING], [Put(old.key, codec.write_node(node))])
+
+
 def change_node(old: Row[NodeRecord], new: NodeRecord) -> Txn:
     """Write a node that is there and keeps its place."""
     return _txn([_unchanged(old)], [Put(old.key, codec.write_node(new))])
@@ -165,6 +177,25 @@ def give_back_orphan(
 ) -> Txn:
     """Delete a block whose owner is no more, and the addresses in it, which have cooled; `owner` is who has that name now."""
     compares = [_unchanged(block), _at(owner_key, owner), *(_unchanged(row) for row in cooled), _NOT_RECOVERING]
+    return _txn(compares, [*(Delete(row.key) for row in cooled), Delete(block.key)])
+
+
+def give_back_spare(
+    block: Row[BlockRecord],
+    kept: Sequence[Row[BlockRecord]],
+    cooled: Sequence[Row[AddressRecord]],
+    never_used: Iterable[str],
+    seen: int | None,
+) -> Txn:
+    """Delete a block that its owner does not need, with the addresses in it, which have cooled.
+
+    `never_used` are the keys of the others. For a block too large to name them, `seen` is the revision up to which all addresses
+    were known.
+    """
+    compares = [_unchanged(block), *map(_unchanged, kept), *map(_unchanged, cooled), *map(Compare.absent, never_used)]
+    if seen is not None:
+        compares.append(_not_since(f"{keys.ADDRESSES}{block.value.network}/", seen))
+    compares.append(_NOT_RECOVERING)
     return _txn(compares, [*(Delete(row.key) for row in cooled), Delete(block.key)])
 
 

@@ -8,8 +8,11 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 
 from ipam.claims import Claims
+from ipam.full_watch import FullWatch
 from ipam.journal import Journal
+from ipam.moving import Moving
 from ipam.node_life import NodeLife
+from ipam.spares import Spares
 from ipam.state import State
 from ipam.topologies import Topologies
 from romana.errors import Conflict, Exhausted
@@ -18,7 +21,8 @@ __all__ = ["Upkeep"]
 
 log = logging.getLogger(__name__)
 
-ORPHANS_S = 5.0  # how often blocks are looked for whose node is gone
+BLOCKS_S = 5.0  # how often blocks are looked for that nobody needs
+FULL_S = 1.0  # how often it is looked which groups are full
 JOURNAL_S = 60.0  # how often the journal is looked at
 AT_ONCE = 64  # claims under way at a time
 
@@ -32,13 +36,20 @@ class Upkeep:
         topologies: Topologies,
         claims: Claims,
         life: NodeLife,
+        spares: Spares,
+        moving: Moving,
+        full: FullWatch,
         journal: Journal,
         clock: Callable[[], float],
     ) -> None:
         """`clock` is monotonic, in seconds."""
         self._life = life
         self._clock = clock
-        self._orphans_from_s = 0.0
+        self._spares = spares
+        self._moving = moving
+        self._full = full
+        self._full_from_s = 0.0
+        self._blocks_from_s = 0.0
         self._journal = journal
         self._journal_from_s = 0.0
         self._state = state
@@ -58,7 +69,8 @@ class Upkeep:
         for name, looked_at in due.items():
             self._state.settle(name, looked_at)
         claimed = len(self._state.blocks.rows) - before
-        given = await self._orphans()
+        given = await self._given_back()
+        self._look()
         pruned = await self._pruned()
         told = {"nodes_placed": placed, "blocks_claimed": claimed, "blocks_given_back": given, "journal_pruned": pruned}
         return told if any(told.values()) else None
@@ -72,13 +84,24 @@ class Upkeep:
         self._journal_from_s = now_s if more else now_s + JOURNAL_S
         return gone
 
-    async def _orphans(self) -> int:
-        """Give back what nodes that are gone have left; now and then, as it waits for addresses to cool."""
+    def _look(self) -> None:
+        """Look which groups are full; now and then, as it costs a little for each group."""
+        if self._clock() >= self._full_from_s:
+            self._full_from_s = self._clock() + FULL_S
+            self._full.look()
+
+    async def _given_back(self) -> int:
+        """Give back what nodes that are gone have left and what nodes do not need, and move nodes that have nothing left.
+
+        Now and then, as all that waits for cool-downs.
+        """
         now_s = self._clock()
-        if now_s < self._orphans_from_s:
+        if now_s < self._blocks_from_s:
             return 0
-        self._orphans_from_s = now_s + ORPHANS_S
-        return await self._life.give_back_orphans()
+        self._blocks_from_s = now_s + BLOCKS_S
+        given = await self._life.give_back_orphans() + await self._spares.give_back()
+        await self._moving.move_drained()
+        return given
 
     def _waits(self, name: str) -> bool:
         node, topology = self._state.node(name), self._state.in_force()

@@ -22,3 +22,6 @@ class Applied:
     bumped: bool
     """Connections are being judged anew."""
     problems: tuple[Problem, ...] = ()
+    rules: int = 0
+    """Of ours in the kernel, all chains and both families."""
+    sets: int = 0

@@ -17,15 +17,19 @@ from pathlib import Path
 
 from policyd.awaiting import AwaitService, Waiting
 from policyd.iptables.dataplane import IptablesDataplane
+from policyd.metrics import policyd_health
 from policyd.state import State
 from policyd.sync import Enforcer
 from policyd.watchdog import drift
 from romana import config, keys, logs
 from romana.errors import ConfigError, RomanaError
-from romana.reconcile import Pace, ReceiptWriter, Source, run
+from romana.health.daemon import Health
+from romana.health.store_metrics import Watches, store_source
+from romana.reconcile import Outcome, Pace, ReceiptWriter, Source, run
 from romana.rpc.server import new_server, start
 from romana.store import schema
 from romana.store.api import Store
+from romana.store.counts import StoreCounts
 from romana.store.opening import open_store
 from romana.store.settled import Settled
 from romana.v1.policy_pb2_grpc import add_EnforcementServicer_to_server
@@ -68,32 +72,42 @@ async def _until_stopped(settings: config.Config, node: str) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix, credentials=settings.etcd.credentials())
-    try:
-        with IptablesDataplane() as dataplane:
-            await _serve(node, store, dataplane, settings.policy.socket)
-    finally:
-        await store.close()
+    counts = StoreCounts()
+    health = Health("policyd", settings.health.policyd, [store_source(counts)])
+    async with health.serving():
+        store = await open_store(
+            settings.etcd.endpoints,
+            settings.etcd.prefix,
+            credentials=settings.etcd.credentials(),
+            counts=counts,
+            on_failure=health.starting,
+        )
+        try:
+            with IptablesDataplane() as dataplane:
+                await _serve(node, store, dataplane, settings.policy.socket, health, Watches(counts))
+        finally:
+            await store.close()
 
 
-async def _serve(node: str, store: Store, dataplane: IptablesDataplane, socket: str) -> None:
-    state, waiting, lock = State(store, node), Waiting(), asyncio.Lock()
+async def _serve(node: str, store: Store, dataplane: IptablesDataplane, socket: str, health: Health, watches: Watches) -> None:
+    state, waiting, lock, outcome = State(store, node), Waiting(), asyncio.Lock(), Outcome()
     receipt = ReceiptWriter(store, keys.receipt(node, "policyd"), backend=BACKEND)
     enforcer = Enforcer(state, node, dataplane, waiting, receipt.report)
+    policyd_health(health, store, watches, state, enforcer.counts, outcome)
 
     async def sync() -> Mapping[str, object]:
         async with lock:
             return await enforcer.sync()
 
-    server, health = new_server([SERVICE])
+    server, serving = new_server([SERVICE])
     add_EnforcementServicer_to_server(AwaitService(waiting, BACKEND), server)
     await start(server, [f"unix:{socket}"])
-    await health.set(serving=True)
+    await serving.set(serving=True)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(receipt.run(), name="receipt")
             sources = [*state.sources(), Source("kernel", lambda: drift(dataplane, lock))]
             sources.append(Source(schema.KEY, partial(schema.follow, store)))
-            tasks.create_task(run("policy", sources, Settled(store).guard(sync), PACE), name="policy")
+            tasks.create_task(run("policy", sources, outcome.guard(Settled(store).guard(sync)), PACE), name="policy")
     finally:
         await server.stop(grace=0)

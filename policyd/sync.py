@@ -1,6 +1,7 @@
 """One sync of policyd: state -> compile -> kernel -> report, and who waits for it is told."""
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from policyd.applied import Applied
 from policyd.awaiting import Waiting
 from policyd.compiled import Compiled
 from policyd.compiler import Compiler
+from policyd.counts import PolicyCounts
 from policyd.state import State
 from romana.errors import Unavailable
 from romana.reconcile import Report
@@ -33,12 +35,16 @@ class Enforcer:
         self._dataplane = dataplane
         self._waiting = waiting
         self._report = report
+        self.counts = PolicyCounts()
         self._applied: Mapping[str, int] = {}
 
     async def sync(self) -> Mapping[str, object]:
         """One pass. The receipt's revisions move only when all of it is in the kernel."""
         applied, local, whole = self._state.applied, dict(self._state.local), self._state.whole
+        began_s = time.monotonic()
         compiled = self._compiler.compile()
+        self.counts.compiled(time.monotonic() - began_s, max(applied.values(), default=0))
+        began_s = time.monotonic()
         try:
             done = await asyncio.to_thread(self._dataplane.apply, compiled)
         except Unavailable as err:
@@ -46,6 +52,7 @@ class Enforcer:
             raise
         if not whole:  # pods that a policy means are not all known yet: what is in force is right, but narrower than it will be
             applied = self._applied
+        self.counts.applied(compiled, done, time.monotonic() - began_s, applied, is_repair=applied == self._applied)
         self._applied = applied
         problems = (*((problem.code, problem.message) for problem in done.problems), *self._state.problems)
         self._report(Report(applied, problems))

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from romana.endpoints import check_endpoint
 from romana.errors import ConfigError, Fault
+from romana.health.address import check_health_address
 from romana.names import is_node_name
 from romana.rpc.server import check_listen
 from romana.store.credentials import Credentials
@@ -27,6 +28,7 @@ __all__ = [
     "AgentConfig",
     "Config",
     "EtcdConfig",
+    "HealthConfig",
     "IpamConfig",
     "NodeConfig",
     "PolicyConfig",
@@ -41,6 +43,7 @@ MTU_MIN, MTU_MAX = 68, 65535  # RFC 791 section 3.2: what every network must car
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Endpoint = Annotated[str, AfterValidator(check_endpoint)]
+HealthAddress = Annotated[str, AfterValidator(check_health_address)]
 
 
 def _check_mtu(mtu: int) -> int:
@@ -89,6 +92,10 @@ class IpamConfig(_Section):
     """How long a released address rests before it is given out again, in seconds."""
     restore_hold_s: Seconds = 30.0
     """How long at least nothing is given out when the store was restored, for agents of nodes that it does not know to call."""
+    check_interval_s: float = Field(default=300.0, ge=0, le=86400)
+    """How often ipamd looks for leaks, to repair those that are certain; 0: never."""
+    check_apart_s: Seconds = 30.0
+    """How far apart two sightings of a leak are at least, before it is repaired, by ipamd or by `romana ipam check --repair`."""
 
 
 class NodeConfig(_Section):
@@ -141,6 +148,16 @@ class RoutedConfig(_Section):
     """Compare the kernel with the plan at least this often, beside every event."""
 
 
+class HealthConfig(_Section):
+    """Where each daemon answers /livez, /readyz and /metrics: `ADDRESS:PORT`, `unix:/path`, or `off`. Plain HTTP, for anyone who
+    reaches it: loopback unless you want others to read counts and the names of networks and nodes."""
+
+    ipamd: HealthAddress = "127.0.0.1:9601"
+    agent: HealthAddress = "127.0.0.1:9604"
+    routed: HealthAddress = "127.0.0.1:9605"
+    policyd: HealthAddress = "127.0.0.1:9607"
+
+
 class LogConfig(_Section):
     """Logs go to stderr as JSON, one object a line."""
 
@@ -156,6 +173,7 @@ class Config(_Section):
     agent: AgentConfig = AgentConfig()
     policy: PolicyConfig = PolicyConfig()
     routed: RoutedConfig = RoutedConfig()
+    health: HealthConfig = HealthConfig()
     log: LogConfig = LogConfig()
 
 

@@ -16,12 +16,16 @@ from pathlib import Path
 
 from romana import config, keys, logs
 from romana.errors import ConfigError, RomanaError
-from romana.reconcile import Pace, ReceiptWriter, Source, once, run
+from romana.health.daemon import Health
+from romana.health.store_metrics import Watches, store_source
+from romana.reconcile import Outcome, Pace, ReceiptWriter, Source, once, run
 from romana.store import schema
 from romana.store.api import Store
+from romana.store.counts import StoreCounts
 from romana.store.opening import open_store
 from romana.store.settled import Settled
 from routed.kernel import Kernel
+from routed.metrics import routed_health
 from routed.monitor import watch_kernel
 from routed.state import State
 from routed.sync import Router, Table
@@ -30,6 +34,9 @@ from routed.text import op_text
 __all__ = ["main", "serve"]
 
 log = logging.getLogger(__name__)
+
+Told = tuple[Health, Watches]
+"""A daemon's health, and what of it the store's client knows."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,32 +61,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-async def serve(node: str, store: Store, table: Table, events: Source, pace: Pace) -> None:
-    """Keep the routes right and the receipt current until cancelled."""
-    state = State(store)
+async def serve(node: str, store: Store, table: Table, events: Source, pace: Pace, told: Told | None = None) -> None:
+    """Keep the routes right and the receipt current until cancelled; `told` is where its health is told."""
+    state, outcome = State(store), Outcome()
     receipt = ReceiptWriter(store, keys.receipt(node, "routed"), backend="netlink")
     router = Router(node, state, table, receipt.report)
+    if told is not None:
+        routed_health(told[0], store, told[1], state, router.counts, outcome)
+    sync = outcome.guard(Settled(store).guard(router.sync))
     async with asyncio.TaskGroup() as tasks:
         layout = Source(schema.KEY, partial(schema.follow, store))
         tasks.create_task(receipt.run(), name="receipt")
-        tasks.create_task(
-            run("routes", [*state.sources(), events, layout], Settled(store).guard(router.sync), pace), name="routes"
-        )
+        tasks.create_task(run("routes", [*state.sources(), events, layout], sync, pace), name="routes")
 
 
 async def _until_stopped(settings: config.Config, node: str, flags: argparse.Namespace) -> None:
     _cancel_on_signals()
-    pace = Pace(resync_s=settings.routed.resync_s)
-    store = await open_store(settings.etcd.endpoints, settings.etcd.prefix, credentials=settings.etcd.credentials())
-    try:
-        async with Kernel(settings.routed.table) as table:
-            if flags.once or flags.dry_run:
-                await _only_once(node, store, table, dry=flags.dry_run)
-            else:
-                events = Source("kernel", lambda: watch_kernel(lambda: table.port))
-                await serve(node, store, table, events, pace)
-    finally:
-        await store.close()
+    counts, only_once = StoreCounts(), flags.once or flags.dry_run
+    health = Health("routed", "off" if only_once else settings.health.routed, [store_source(counts)])
+    async with health.serving():
+        store = await open_store(
+            settings.etcd.endpoints,
+            settings.etcd.prefix,
+            credentials=settings.etcd.credentials(),
+            counts=counts,
+            on_failure=health.starting,
+        )
+        try:
+            async with Kernel(settings.routed.table) as table:
+                if only_once:
+                    await _only_once(node, store, table, dry=flags.dry_run)
+                else:
+                    events = Source("kernel", lambda: watch_kernel(lambda: table.port))
+                    told = health, Watches(counts)
+                    await serve(node, store, table, events, Pace(resync_s=settings.routed.resync_s), told)
+        finally:
+            await store.close()
 
 
 async def _only_once(node: str, store: Store, table: Table, *, dry: bool) -> None:

@@ -27,8 +27,9 @@ class Desired:
 def desired_routes(this_node: str, nodes: Iterable[Node], blocks: Iterable[Block]) -> Desired:
     """A route to each block of another node, an unreachable one for each of our own (the pods' host routes are more specific).
 
-    The uid owns a block, not the name: the blocks of a node that is gone have no route, whoever took its name. In any order of
-    nodes and blocks the result is the same.
+    The uid owns a block, not the name: the blocks of a node that is gone have no route, whoever took its name. That is no
+    problem: they return to their group once their addresses have cooled, and `romana status` says when. In any order of nodes and
+    blocks the result is the same.
 
     No nodes at all, not even this one, is no cluster whose routes are to be removed: the store was wiped, or is another one.
     """
@@ -42,7 +43,7 @@ def desired_routes(this_node: str, nodes: Iterable[Node], blocks: Iterable[Block
         found = _route(block, own, by_uid)
         if isinstance(found, Problem):
             problems.append(found)
-        elif routes.setdefault(found.destination, found) != found:
+        elif found and routes.setdefault(found.destination, found) != found:
             problems.append(
                 Problem("block-twice", f"block {block.cidr} belongs to two nodes; the route to {block.node!r} is left out")
             )
@@ -53,12 +54,10 @@ def _order(block: Block) -> tuple[int, Network, str]:
     return block.cidr.version, block.cidr, block.node_uid
 
 
-def _route(block: Block, own: Node | None, by_uid: Mapping[str, Node]) -> Route | Problem:
+def _route(block: Block, own: Node | None, by_uid: Mapping[str, Node]) -> Route | Problem | None:
     owner = by_uid.get(block.node_uid)
     if owner is None:
-        return Problem(
-            "block-owner-unknown", f"block {block.cidr}: no node has the uid of its owner {block.node!r} ({block.node_uid})"
-        )
+        return None
     if owner is own:
         return Route(block.cidr, None)
     next_hop = _address(owner, block.cidr.version)

@@ -47,6 +47,11 @@ class State:
         """What the loop follows."""
         return [Source(copy.prefix, copy.updates) for copy in (self._nodes, self._blocks)]
 
+    @property
+    def unread(self) -> list[str]:
+        """The prefixes that have had no snapshot yet."""
+        return [copy.prefix for copy in (self._nodes, self._blocks) if not copy.revision]
+
     def view(self) -> View:
         """The state as it is now; only what changed is decoded again."""
         nodes, bad_nodes = self._parsed_nodes.values(self._nodes.items)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from romana.errors import Unavailable
 from romana.reconcile import Report
+from routed.counts import RouteCounts
 from routed.desired import desired_routes
 from routed.model import Add, Delete, Op, Problem, Replace
 from routed.observed import Observed, foreign_notes
@@ -37,6 +38,8 @@ class _Pass:
     applied: Mapping[str, int]
     problems: tuple[Problem, ...]
     notes: tuple[Problem, ...] = ()
+    desired: int = 0
+    """How many routes there should be."""
 
 
 class Router:
@@ -51,6 +54,7 @@ class Router:
         self._state = state
         self._table = table
         self._report = report
+        self.counts = RouteCounts()
         self._applied: Mapping[str, int] = {}
         self._warned: tuple[Problem, ...] = ()
 
@@ -67,6 +71,8 @@ class Router:
         now = await self._planned()
         self._warn(now.notes)
         refused = await self._table.apply(now.plan)
+        kinds = [type(op).__name__.lower() for op in now.plan]
+        self.counts.synced(kinds, now.desired, len(refused), len(now.notes), is_repair=now.applied == self._applied)
         if not refused:
             self._applied = now.applied
         problems = now.problems + now.notes
@@ -82,7 +88,7 @@ class Router:
             return _Pass((), {}, view.problems + desired.problems)
         observed = await self._table.observe()
         plan, notes = plan_routes(desired.routes, observed.routes), foreign_notes(desired.routes, observed.foreign)
-        return _Pass(plan, view.applied, view.problems + desired.problems, notes)
+        return _Pass(plan, view.applied, view.problems + desired.problems, notes, len(desired.routes))
 
     def _warn(self, notes: tuple[Problem, ...]) -> None:
         """Say it in the log when it is new, not with every sync."""

@@ -13,6 +13,10 @@ from hypothesis import settings
 settings.register_profile("romana", deadline=None)
 settings.load_profile("romana")
 
+# Tests start ipamds by the dozen beside each other in the machine's own namespace: none may want the one port of a real one.
+# (Labs give their daemons an environment of their own; a test of health names a socket and leaves this out.)
+os.environ["ROMANA_HEALTH_IPAMD"] = "off"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` runs the tests marked `long` as well."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,10 +16,12 @@ from romana import keys
 from romana.rpc.client import Client
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, node_pb2, store_pb2, topology_pb2
+from romana.v1.check_pb2_grpc import CheckStub
 from romana.v1.ipam_pb2_grpc import IpamStub
 from romana.v1.topology_pb2_grpc import TopologyStub
 
 if TYPE_CHECKING:
+    from romana.v1.check_pb2_grpc import CheckAsyncStub
     from romana.v1.ipam_pb2_grpc import IpamAsyncStub
     from romana.v1.topology_pb2_grpc import TopologyAsyncStub
 
@@ -55,6 +58,12 @@ class Calls:
     async def topology(self, call: "Callable[[TopologyAsyncStub, float], Awaitable[Answer]]") -> Answer:
         async def on(channel: grpc.aio.Channel, left_s: float) -> Answer:
             return await call(TopologyStub(channel), left_s)
+
+        return await self.client.call(on, self._patience_s)
+
+    async def leaks(self, call: "Callable[[CheckAsyncStub, float], Awaitable[Answer]]") -> Answer:
+        async def on(channel: grpc.aio.Channel, left_s: float) -> Answer:
+            return await call(CheckStub(channel), left_s)
 
         return await self.client.call(on, self._patience_s)
 
@@ -132,10 +141,20 @@ async def running(
     whole: bool = True,
     patience_s: float = WAIT_S,
     restore_hold_s: float = 0.0,
+    check_interval_s: float = 0.0,
+    check_apart_s: float = 0.0,
 ) -> AsyncIterator[Running]:
     """An ipamd on this store; with `whole`, once it has read it."""
-    more = {"clock": clock} if clock else {}
-    ipamd = Ipamd(store, cooldown_s, lag_s=lambda: 0.0, restore_hold_s=restore_hold_s, recovery_s=0.05, **more)
+    ipamd = Ipamd(
+        store,
+        cooldown_s,
+        clock or time.monotonic,
+        lag_s=lambda: 0.0,
+        restore_hold_s=restore_hold_s,
+        recovery_s=0.05,
+        check_interval_s=check_interval_s,
+        check_apart_s=check_apart_s,
+    )
     stop = asyncio.Event()
     with tempfile.TemporaryDirectory(prefix="ipamd-") as folder:
         run = Running(ipamd, f"unix:{folder}/ipamd.sock", patience_s)

@@ -3,13 +3,14 @@
 A change is allowed when every block with a live address (held, or still cooling) lies, whole and at its size, in the leaf in
 which its node will stand. A block without one that stands in the way is given back. A node with blocks stands where its blocks
 are; a node without stays in its group where that still exists for it; networks that are new to a node get a placement as a new
-node would. Where no live address is in the way, nothing is refused but to leave a node that had a group without any.
+node would. A node that was kept in a group against its labels (`ipam.topology.pending`) stays in the one most like it. Where no
+live address is in the way, nothing is refused but to leave a node that had a group without any.
 """
 
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipam.topology.carving import Prefix
 from ipam.topology.placement import Candidates, Placement, Placements, fewest, misfits, placement_in
@@ -79,7 +80,7 @@ def plan_change(new: Sequence[Prefix], nodes: Sequence[PlacedNode], blocks: Iter
         else:
             by_path = bound.setdefault(block.node_uid, {}).setdefault(block.network, {})
             by_path.setdefault(leaf.path, _Bound(leaf, [])).blocks.append(block)
-    placements = _placements(Candidates(new), nodes, bound, verdict)
+    placements = _placements(new, nodes, bound, verdict)
     refusals = verdict.refusals
     homeless = [node for node in nodes if node.placements and not placements[node.name]]
     refusals += [_homeless(new, node) for node in homeless[:LINES_MAX]]
@@ -150,10 +151,11 @@ def _inside(inner: Network, outer: Network) -> bool:
 
 
 def _placements(
-    candidates: Candidates, nodes: Sequence[PlacedNode], bound: Mapping[str, _Bounds], verdict: _Verdict
+    new: Sequence[Prefix], nodes: Sequence[PlacedNode], bound: Mapping[str, _Bounds], verdict: _Verdict
 ) -> dict[str, Placements]:
     """Bound and kept leaves first, so that the nodes that are placed anew fill up what these leave."""
-    fitting = {node.name: candidates.of(node.name, node.labels) for node in nodes}
+    candidates = Candidates(new)
+    fitting = {node.name: _fitting(candidates, new, node) for node in nodes}
     chosen: dict[tuple[str, str], Prefix] = {}
     for node in nodes:
         bound_to = _bound_leaves(node, fitting[node.name], bound.get(node.uid, {}), verdict)
@@ -167,7 +169,27 @@ def _placements(
             if (node.name, network) not in chosen:
                 leaf = chosen[node.name, network] = fewest(leaves, counts)
                 counts[leaf.network, leaf.path] += 1
-    return {node.name: tuple(placement_in(chosen[node.name, network]) for network in fitting[node.name]) for node in nodes}
+    return {node.name: _chosen(candidates, node, [chosen[node.name, each] for each in fitting[node.name]]) for node in nodes}
+
+
+def _fitting(candidates: Candidates, new: Sequence[Prefix], node: PlacedNode) -> dict[str, list[Prefix]]:
+    """By network, the leaves that take the node; where it was kept against its labels, the one most like its own."""
+    found = candidates.of(node.name, node.labels)
+    if not any(placement.kept for placement in node.placements):
+        return found
+    leaves: dict[str, list[Prefix]] = {}
+    for prefix in new:
+        leaves.setdefault(prefix.network, []).extend([] if prefix.pad else [prefix])
+    for old in node.placements:
+        leaf = _kept_leaf(leaves[old.network], (old,)) if old.kept and leaves.get(old.network) else None
+        if leaf is not None:
+            found = {**found, old.network: [leaf]}
+    return {network: found[network] for network in leaves if network in found}
+
+
+def _chosen(candidates: Candidates, node: PlacedNode, leaves: Sequence[Prefix]) -> Placements:
+    taking = candidates.of(node.name, node.labels)
+    return tuple(replace(placement_in(leaf), kept=leaf not in taking.get(leaf.network, ())) for leaf in leaves)
 
 
 def _bound_leaves(

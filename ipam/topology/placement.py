@@ -26,6 +26,8 @@ class Placement:
     path: str
     name: str
     cidr: Network
+    kept: bool = False
+    """The node's labels came to ask for another group: it stays until it was drained (`ipam.topology.pending`)."""
 
 
 Placements = tuple[Placement, ...]
@@ -90,7 +92,8 @@ def place_or_refuse(prefixes: Sequence[Prefix], node: str, labels: Mapping[str, 
     """As `place`; raises Refused, with what each group misses in the node, when no network takes it."""
     placements = place(prefixes, node, labels, counts)
     if not placements:
-        raise Refused(f"no group of the topology takes node {node} ({_shown(labels)})", misfits(prefixes, node, labels))
+        words = f"no group of the topology takes node {node} ({_shown(labels)})"
+        raise Refused(words, misfits(prefixes, node, labels), reason="NODE_IN_NO_GROUP")
     return placements
 
 

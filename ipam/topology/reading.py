@@ -3,6 +3,7 @@
 bytes --text--> tree --here--> drafts and groups, faults --checks--> more faults --> TopologyDocument, or all faults at once
 """
 
+import re
 from collections.abc import Mapping
 
 from ipam.topology import syntax
@@ -34,6 +35,8 @@ _TOPOLOGY_KEYS = ("networks", "map")
 _GROUP_KEYS = ("name", "assignment", "routing", "groups", "weight", "cidr")
 _HOST_KEYS = ("name", "ip")
 
+_CIDR_OF_MEMBER = re.compile(r"(.+)\[\d+\]\.cidr(\[\d+\])?")
+
 COOLDOWN_MAX_S = 86_400
 NORMALISED_MAX_BYTES = 800_000  # of the 1,000,000 of a transaction (romana/store/limits.py): nodes are placed in the same one
 WEIGHT_MAX = 1 << 16
@@ -50,7 +53,8 @@ def read_document(raw: bytes) -> TopologyDocument:
     reader = _TopologyReader({draft.name: draft for draft in reversed(drafts) if draft.name is not None}, faults)
     topologies = tuple(reader.topology(tree, path) for path, tree in fields.items("topologies", "topologies"))
     # A network that is faulty itself, or is missed where topologies are, is told of once.
-    sound = [draft for draft in drafts if not any(fault.path.startswith(draft.path) for fault in faults)]
+    faulty = {fault.path.partition("]")[0] + "]" for fault in faults}
+    sound = [draft for draft in drafts if draft.path not in faulty]
     if not any(fault.path.startswith("topologies") for fault in faults):
         faults += unused_faults(sound, reader.users)
     if faults:
@@ -117,6 +121,7 @@ class _TopologyReader:
 
     def topology(self, tree: Tree, path: str) -> Topology:
         """One topology; what could not be read in it is left out or empty."""
+        before = len(self._faults)
         fields = Fields(tree, path, "a topology", _TOPOLOGY_KEYS, self._faults)
         places = fields.texts("networks", "networks' names", syntax.network_name)
         names = tuple(name for _, name in places)
@@ -128,7 +133,9 @@ class _TopologyReader:
         self._faults += host_faults(self._hosts)
         known = [self._networks[name] for name in names if name in self._networks]
         self._faults += stray_faults(at_key(path, "map"), groups, known)
-        self._faults += carving_faults(at_key(path, "map"), groups, known)
+        # Where a prefix of one of them could not be read, what is said of a list of groups only follows from that.
+        unread = {match.group(1) for fault in self._faults[before:] if (match := _CIDR_OF_MEMBER.fullmatch(fault.path))}
+        self._faults += [fault for fault in carving_faults(at_key(path, "map"), groups, known) if fault.path not in unread]
         return Topology(names, groups)
 
     def _map_entry(self, tree: Tree, path: str) -> Group:

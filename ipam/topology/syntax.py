@@ -144,10 +144,12 @@ def host_address(text: str) -> Address:
 def routing(text: str) -> str:
     """How a group's prefix is made known: words by commas, spaces around them dropped; empty is as good as absent."""
     words = [word.strip() for word in text.split(",")] if text.strip() else []
-    for index, word in enumerate(words):
+    seen: set[str] = set()
+    for word in words:
         _check_routing_word(word)
-        if word in words[:index]:
+        if word in seen:
             raise ValueError(f"{quoted(word)} stands there twice")
+        seen.add(word)
     return ",".join(words)
 
 

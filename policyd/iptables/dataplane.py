@@ -98,7 +98,10 @@ class IptablesDataplane:
                 raise
         if self._elsewhere is None:
             self._elsewhere = dropping_chains()
-        return Applied(changed, bump, tuple(_problems(compiled, self._observer.made(desired), self._elsewhere)))
+        rules = sum(len(chain) for family in desired.values() for chain in family.chains.values())
+        sets = sum(1 + len(family.sets) for family in desired.values())
+        problems = tuple(_problems(compiled, self._observer.made(desired), self._elsewhere))
+        return Applied(changed, bump, problems, rules, sets)
 
     def verify(self, *, full: bool = False) -> tuple[str, ...]:
         """What is not as the last apply left it; then apply again. Without `full` it takes microseconds at any size.

@@ -10,7 +10,6 @@ import asyncio
 import gc
 import itertools
 import os
-import shutil
 import signal
 import statistics
 import tempfile
@@ -20,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import cni
+from cni.bytecode import python_shim
 from cni.compiling import compiled_shim
 from romana.bench import machine
 from romana.bench.cni_calls import Plugin, Target, burst, cpu_ms, resident_mib
@@ -127,7 +126,7 @@ def _ours(lab: LabSpec, folder: Path) -> Iterator[Plugin]:
 
 
 def _copy(binary: Path) -> bool:
-    shutil.copy(Path(cni.__file__).parent / "shim.py", binary)
+    binary.write_bytes(python_shim())
     binary.chmod(0o755)
     return True
 

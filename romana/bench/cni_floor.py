@@ -23,7 +23,7 @@ def steps(netns_fd: int) -> tuple[float, float]:
             began = time.perf_counter()
             veth.create()
             veth.address(addresses)
-            veth.open(addresses)
+            veth.wait(veth.open(addresses))
             added = time.perf_counter()
         with pool.borrow() as here:
             link = find_link(here, "rombench")

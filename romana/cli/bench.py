@@ -71,6 +71,8 @@ def ipam_hammer(
     etcd_members: Annotated[int, typer.Option(min=1, max=7)] = 3,
     ipamd: Annotated[int, typer.Option(min=1, max=9, help="How many ipamd.")] = 3,
     clients: Annotated[int, typer.Option(min=1, max=512)] = 24,
+    batch: Annotated[int, typer.Option(min=1, max=1000, help="Requests in the largest batch.")] = 64,
+    pause: Annotated[float, typer.Option(min=0.1, help="Seconds between two blows at most.")] = 4.0,
     json: Annotated[bool, typer.Option("--json", help="As -o json.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
@@ -79,7 +81,7 @@ def ipam_hammer(
 
     drawn = secrets.randbelow(2**31) if seed is None else seed
     limit_s = 60.0 if seconds is None and operations is None else seconds
-    settings = Settings(drawn, operations, limit_s, etcd_members, ipamd, clients)
+    settings = Settings(drawn, operations, limit_s, etcd_members, ipamd, clients, batch, pause)
     outcome = run(Hammer(settings, say).run())
     if json or output is Output.JSON:
         print_json(outcome.as_dict())

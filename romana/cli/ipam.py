@@ -1,20 +1,23 @@
-"""`romana ipam`: who holds an address; `recovery` is in `romana.cli.recovery`."""
+"""`romana ipam`: who holds an address, what is reserved; `show`, `reservations`, `recovery` are in modules of their own."""
 
 from ipaddress import ip_address, ip_network
 from typing import Annotated
 
 import typer
 
+from romana.cli import ipam_who
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.ipam_at import who_at
-from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json
+from romana.cli.ipam_check import check
+from romana.cli.ipam_reservations import reservations
+from romana.cli.ipam_show import show_usage
+from romana.cli.output import Output, OutputOption, as_dict, print_json
 from romana.cli.recovery import recovery
 from romana.errors import UsageError
 from romana.v1.ipam_pb2 import (
     LOOKUP_STATE_OUTSIDE,
     LookupRequest,
     LookupResponse,
-    LookupState,
     ReleaseReservationRequest,
     ReleaseReservationResponse,
     ReserveRequest,
@@ -28,6 +31,9 @@ app = typer.Typer(help="Addresses and who holds them.", no_args_is_help=True)
 
 
 app.command()(recovery)
+app.command()(check)
+app.command()(reservations)
+app.command(name="show")(show_usage)
 
 
 @app.command()
@@ -42,9 +48,9 @@ def who(
         return
     answer = run(_lookup(_address(ip)))
     if output is Output.JSON:
-        print_json({"ip": ip, **as_dict(answer)})
+        print_json(ipam_who.document(ip, answer))
     else:
-        typer.echo("\n".join(_lines(ip, answer)))
+        typer.echo("\n".join(ipam_who.lines(ip, answer)))
     if answer.state == LOOKUP_STATE_OUTSIDE:
         raise typer.Exit(Exit.FOUND)
 
@@ -105,25 +111,3 @@ async def _lookup(ip: str) -> LookupResponse:
     request = LookupRequest(ip=ip)
     async with ipamd() as client:
         return await client.call(lambda channel, left: IpamStub(channel).Lookup(request, timeout=left), CALL_TIMEOUT_S)
-
-
-def _state(answer: LookupResponse) -> str:
-    return enum_word(LookupState.DESCRIPTOR, LookupState.Name(answer.state))
-
-
-def _lines(ip: str, answer: LookupResponse) -> list[str]:
-    lines = [f"{ip} is {_state(answer)}"]
-    if answer.network:
-        lines.append(f"  network     {answer.network}, group {answer.group_path} ({answer.group_name})")
-    if answer.block:
-        lines.append(f"  block       {answer.block} of node {answer.node}")
-    if answer.HasField("attachment"):
-        key = answer.attachment
-        lines.append(f"  attachment  {key.node} {key.conf} {key.container_id} {key.ifname}")
-    if answer.HasField("pod"):
-        lines.append(f"  pod         {answer.pod.namespace}/{answer.pod.name}")
-    if answer.HasField("since"):
-        lines.append(f"  since       {answer.since.ToJsonString()}")
-    if answer.HasField("released"):
-        lines.append(f"  released    {answer.released.ToJsonString()}")
-    return lines

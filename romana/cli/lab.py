@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from romana.cli.context import Exit, run
-from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
+from romana.cli.shown import read_topology_file
 from romana.errors import InvalidInput
 
 __all__ = ["app"]
@@ -17,8 +17,7 @@ pod_app = typer.Typer(help="Pods of a lab, by the real CNI program.", no_args_is
 app.add_typer(pod_app, name="pod")
 
 # The modules of the lab load all daemons' libraries: only the commands that need them do.
-LabOption = Annotated[str, typer.Option("--name", help="Name of the lab.")]
-OfLabOption = Annotated[str, typer.Option("--lab", help="Name of the lab.")]
+LabOption = Annotated[str, typer.Option("--name", "--lab", help="Name of the lab.")]
 NamespaceOption = Annotated[str, typer.Option("--namespace", "-n", help="Namespace of the pod.")]
 PodArgument = Annotated[str, typer.Argument(metavar="NAME")]
 
@@ -39,13 +38,14 @@ def up(
     from romana.lab.up import bring_up, find_programs
 
     programs, etcd = find_programs()
-    document = read_document(topology) if topology else None
+    document = read_topology_file(topology) if topology else None
     plan = plan_lab(name, nodes, node or [], document, programs=programs, etcd=etcd, etcd_members=etcd_members)
     with locked(name):
         there = find(name)
         if there and there != plan.lab:
             raise InvalidInput(
-                f"lab {name} is there already, with other nodes or etcd members; romana lab down --name {name} removes it"
+                f"lab {name} is there already, with other nodes, etcd members or families of addresses;"
+                f" romana lab down --name {name} removes it"
             )
         run(bring_up(plan.lab, plan.topology, say))
         description = describe(plan.lab)
@@ -110,7 +110,7 @@ def pod_add(
     node: Annotated[str | None, typer.Option(help="The node; else the one with the fewest pods.")] = None,
     label: Annotated[list[str] | None, typer.Option(help="k=v; may be repeated.")] = None,
     port: Annotated[list[str] | None, typer.Option(help="[NAME=]N[/TCP|UDP|SCTP]: declared in the Pod object.")] = None,
-    lab: OfLabOption = "lab",
+    lab: LabOption = "lab",
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Do what a kubelet does: store the Pod object, make a network namespace, execute the node's CNI program."""
@@ -131,7 +131,7 @@ def pod_add(
 
 
 @pod_app.command(name="del")
-def pod_del(name: PodArgument, namespace: NamespaceOption = "default", lab: OfLabOption = "lab") -> None:
+def pod_del(name: PodArgument, namespace: NamespaceOption = "default", lab: LabOption = "lab") -> None:
     """CNI DEL, then the namespace, then the Pod object. Exit 1: there is no such pod."""
     from romana.lab.pods import delete, find_pod
     from romana.lab.record import load
@@ -142,7 +142,7 @@ def pod_del(name: PodArgument, namespace: NamespaceOption = "default", lab: OfLa
 
 
 @pod_app.command(name="list")
-def pod_list(lab: OfLabOption = "lab", output: OutputOption = Output.TABLE) -> None:
+def pod_list(lab: LabOption = "lab", output: OutputOption = Output.TABLE) -> None:
     """The pods of a lab."""
     from romana.lab.describe import describe_pod
     from romana.lab.pods import records
@@ -161,7 +161,7 @@ def pod_exec(
     name: PodArgument,
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...")],
     namespace: NamespaceOption = "default",
-    lab: OfLabOption = "lab",
+    lab: LabOption = "lab",
 ) -> None:
     """Run a command in the pod's network namespace; its exit code is this one's."""
     from romana.lab.namespaces import enter
@@ -175,9 +175,13 @@ def pod_exec(
 def _print_lab(description: dict[str, Any]) -> None:
     nodes = description["nodes"]
     rows = [
-        (node["name"], node["address"], node["netns"], " ".join(f"{k} {v}" for k, v in node["pids"].items())) for node in nodes
+        (node["name"], " ".join(node["addresses"]), node["netns"], " ".join(f"{k} {v}" for k, v in node["pids"].items()))
+        for node in nodes
     ]
-    control = description["control"]
-    rows.append(("control", "192.0.2.2", control["netns"], " ".join(f"{k} {v}" for k, v in control["pids"].items())))
+    rows.append(("control", "192.0.2.2", description["control"]["netns"], _pids(description["control"])))
     print_table(("node", "address", "network namespace", "pids"), rows, "")
     typer.echo(f"for the other commands: export ROMANA_CONFIG={description['config']}")
+
+
+def _pids(described: dict[str, Any]) -> str:
+    return " ".join(f"{name} {pid}" for name, pid in described["pids"].items())

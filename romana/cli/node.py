@@ -1,5 +1,6 @@
 """`romana node`: the machines of the cluster."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from romana.cli import node_install, node_life
 from romana.cli.context import CALL_TIMEOUT_S, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, enum_word, print_json, print_table
+from romana.cli.status_topology import moves_line
 from romana.lab.plan import parse_labels
 from romana.v1.node_pb2 import (
     AddNodeRequest,
@@ -15,6 +17,7 @@ from romana.v1.node_pb2 import (
     GetNodeResponse,
     ListNodesRequest,
     ListNodesResponse,
+    PendingMove,
 )
 from romana.v1.store_pb2 import Node, NodeState
 from romana.v1.topology_pb2_grpc import TopologyStub
@@ -36,9 +39,11 @@ def list_nodes(output: OutputOption = Output.TABLE) -> None:
     """All nodes and the groups they were placed in."""
     answer = run(list_all())
     if output is Output.JSON:
-        print_json({"nodes": [as_dict(node) for node in answer.nodes], "revision": answer.revision})
-    else:
-        print_table(COLUMNS, map(_row, answer.nodes), "no nodes; add one with: romana node add NAME --address IP")
+        pending = [as_dict(move) for move in answer.pending]
+        print_json({"nodes": [as_dict(node) for node in answer.nodes], "revision": answer.revision, "pending": pending})
+        return
+    print_table(COLUMNS, map(_row, answer.nodes), "no nodes; add one with: romana node add NAME --address IP")
+    _print_moves(answer.pending)
 
 
 @app.command()
@@ -46,11 +51,13 @@ def show(name: Annotated[str, typer.Argument(metavar="NAME")], output: OutputOpt
     """One node, with how full its blocks are."""
     answer = run(_get(name))
     if output is Output.JSON:
-        print_json({**as_dict(answer.node), "blocks": [as_dict(block) for block in answer.blocks]})
+        blocks, pending = [as_dict(block) for block in answer.blocks], [as_dict(move) for move in answer.pending]
+        print_json({**as_dict(answer.node), "blocks": blocks, "pending": pending})
         return
     print_table(COLUMNS, [_row(answer.node)], "")
-    rows = [(block.network, block.cidr, block.held, block.cooling, block.free) for block in answer.blocks]
-    print_table(("network", "block", "held", "cooling", "free"), rows, "no blocks")
+    _print_moves(answer.pending)
+    rows = [(block.network, block.cidr, block.held, block.cooling, block.reserved, block.free) for block in answer.blocks]
+    print_table(("network", "block", "held", "cooling", "reserved", "free"), rows, "no blocks")
 
 
 @app.command()
@@ -63,10 +70,17 @@ def add(
     """Add a node and place it in the topology; again with the same arguments changes nothing."""
     answer = run(_add(AddNodeRequest(name=name, addresses=address, labels=parse_labels(label or []))))
     if output is Output.JSON:
-        print_json({"changed": answer.changed, "node": as_dict(answer.node), "revision": answer.revision})
+        pending = [as_dict(move) for move in answer.pending]
+        print_json({"changed": answer.changed, "node": as_dict(answer.node), "revision": answer.revision, "pending": pending})
     else:
         groups = ", ".join(f"{place.group_path} {place.group_cidr}" for place in answer.node.placements) or "no group yet"
         typer.echo(f"node {name} {'added' if answer.changed else 'was there already'}: {groups}")
+        _print_moves(answer.pending)
+
+
+def _print_moves(pending: Iterable[PendingMove]) -> None:
+    for move in pending:
+        typer.echo(f"{moves_line(move)}: romana node drain {move.node}")
 
 
 async def list_all() -> ListNodesResponse:

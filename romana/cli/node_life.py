@@ -9,6 +9,7 @@ import typer
 
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.output import Output, OutputOption, as_dict, print_json, say
+from romana.cli.status_topology import moves_line
 from romana.errors import NotFound
 from romana.rpc.client import Client
 from romana.v1.node_pb2 import (
@@ -16,12 +17,13 @@ from romana.v1.node_pb2 import (
     DrainNodeResponse,
     GetNodeRequest,
     GetNodeResponse,
+    LeftAttachment,
     RemoveNodeRequest,
     RemoveNodeResponse,
 )
 from romana.v1.topology_pb2_grpc import TopologyStub
 
-__all__ = ["drain", "remove"]
+__all__ = ["drain", "left_lines", "remove"]
 
 POLL_S = 0.5
 PROGRESS_S = 2.0
@@ -39,7 +41,8 @@ def drain(
 ) -> None:
     """Give the node no new addresses, and wait until its pods are gone; deleting them is for whoever runs them (kubectl drain).
 
-    Exit 3: pods are left after the timeout; the node goes on draining.
+    A node whose labels came to ask for another group moves there then. Exit 3: attachments are left after the timeout, and are
+    named, or it has not moved yet; the node goes on draining.
     """
     answer = run(_drained(name, undo, timeout if wait and not undo else 0.0))
     if output is Output.JSON:
@@ -48,7 +51,11 @@ def drain(
         typer.echo(f"node {name} takes pods again")
     else:
         typer.echo(f"node {name} drains; {answer.attachments} attachments are left")
-    if wait and not undo and answer.attachments:
+    if undo:
+        return
+    for line in left_lines(answer):
+        say(line)
+    if wait and (answer.attachments or answer.pending):
         raise typer.Exit(Exit.COULD_NOT_TELL)
 
 
@@ -75,13 +82,31 @@ async def _drained(name: str, undo: bool, timeout_s: float) -> DrainNodeResponse
         answer = await _drain(client, request)
         give_up = time.monotonic() + timeout_s
         told = time.monotonic()
-        while answer.attachments and time.monotonic() < give_up:
+        while (answer.attachments or answer.pending) and time.monotonic() < give_up:
             if time.monotonic() - told > PROGRESS_S:
                 told = time.monotonic()
-                say(f"  {answer.attachments} attachments are left on {name}")
+                say(f"  {_waits_for(answer)}")
             await asyncio.sleep(POLL_S)
             answer = await _drain(client, request)
         return answer
+
+
+def _waits_for(answer: DrainNodeResponse) -> str:
+    name = answer.node.name
+    return f"{answer.attachments} attachments are left on {name}" if answer.attachments else f"the addresses of {name} cool"
+
+
+def left_lines(answer: DrainNodeResponse) -> list[str]:
+    """What a drain still waits for: attachments with their pods, and moves."""
+    lines = [f"  {_left(one)}" for one in answer.left]
+    if answer.attachments > len(answer.left):
+        lines.append(f"  and {answer.attachments - len(answer.left)} more: romana store list attachments/{answer.node.name}/")
+    return [*lines, *map(moves_line, answer.pending)]
+
+
+def _left(one: LeftAttachment) -> str:
+    pod = f"pod {one.pod.namespace}/{one.pod.name}" if one.HasField("pod") else "no pod"
+    return f"{one.key.container_id}/{one.key.ifname}: {pod}, {', '.join(one.addresses) or 'no address'}"
 
 
 async def _drain(client: Client, request: DrainNodeRequest) -> DrainNodeResponse:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 
 import grpc
@@ -11,10 +11,13 @@ import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from romana import keys
+from romana.cli.checks import Check
 from romana.cli.context import CALL_TIMEOUT_S, Exit, config, ipamd, run, store
+from romana.cli.etcd_members import Member, ask_members, member_fault, member_row
 from romana.cli.node import list_all
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
 from romana.cli.recovery import ask_recovery
+from romana.cli.status_topology import topology_checks
 from romana.cli.topology import show_topology
 from romana.errors import RomanaError, Unavailable
 from romana.receipts import POLICYD_PREFIXES, ROUTED_PREFIXES, behind, newest_revisions
@@ -28,35 +31,38 @@ POLL_S = 0.5
 NAMED_MAX = 10  # nodes that are waited for
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the answer."""
-
-    id: str
-    ok: bool
-    evidence: str
-    next_step: str = ""
-
-
 def status(
     wait: Annotated[bool, typer.Option("--wait", help="Wait, at most 60 s, until all is well.")] = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Every component with its evidence. Exit 1: something is wrong; 3: etcd or ipamd cannot be asked."""
-    checks = run(_checks())
+    checks, members = run(_look())
     deadline = time.monotonic() + WAIT_TIMEOUT_S
     while wait and not all(check.ok for check in checks) and time.monotonic() < deadline:
         say("waiting for " + ", ".join(check.id for check in checks if not check.ok))
         time.sleep(POLL_S)
-        checks = run(_checks())
+        checks, members = run(_look())
     if output is Output.JSON:
-        print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
+        rows_of_members = [asdict(member) for member in members]
+        ok = all(check.ok for check in checks)
+        print_json({"ok": ok, "checks": [asdict(check) for check in checks], "etcd_members": rows_of_members})
     else:
         rows = [("ok" if check.ok else "NOT OK", check.id, check.evidence, check.next_step) for check in checks]
         print_table(("", "component", "evidence", "next step"), rows, "")
+        columns = ("etcd member", "state", "version", "revision", "database", "alarms")
+        print_table(columns, map(member_row, members), "")
     if any(not check.ok for check in checks):
         unreachable = any(not check.ok and check.id in {"etcd", "ipamd"} for check in checks)
         raise typer.Exit(Exit.COULD_NOT_TELL if unreachable else Exit.FOUND)
+
+
+async def _look() -> tuple[list[Check], list[Member]]:
+    """Everything, and the members of etcd by themselves; one that is not well is a check of its own."""
+    checks, members = await asyncio.gather(_checks(), ask_members())
+    if len(members) > 1 or all(check.ok for check in checks if check.id == "etcd"):  # a single one that is away was told already
+        found = ((one, member_fault(one)) for one in members)
+        checks += [Check(f"etcd member {one.endpoint}", False, *fault) for one, fault in found if fault]
+    return checks, members
 
 
 async def _checks() -> list[Check]:
@@ -77,7 +83,7 @@ async def _of_ipamd() -> tuple[list[Check], list[Node]]:
     found = [await _ipamd()]
     if not found[0].ok:
         return found, []
-    found.append(await _topology())
+    found += await _topology()
     found += await _recovery()
     nodes = list((await list_all()).nodes)
     return [*found, _nodes(nodes)], nodes
@@ -131,13 +137,14 @@ async def _ipamd() -> Check:
     return Check("ipamd", ok=True, evidence=f"serving at {endpoints}")
 
 
-async def _topology() -> Check:
+async def _topology() -> list[Check]:
     answer = await show_topology()
     if not answer.document:
-        return Check("topology", ok=False, evidence="none is in force", next_step="romana topology apply FILE")
+        return [Check("topology", ok=False, evidence="none is in force", next_step="romana topology apply FILE")]
     networks = len({prefix.network for prefix in answer.prefixes})
     groups = sum(not prefix.pad for prefix in answer.prefixes)
-    return Check("topology", ok=True, evidence=f"generation {answer.generation}, {networks} networks, {groups} groups")
+    evidence = f"generation {answer.generation}, {networks} networks, {groups} groups"
+    return [Check("topology", ok=True, evidence=evidence), *topology_checks(answer)]
 
 
 def _nodes(nodes: Iterable[Node]) -> Check:

@@ -10,6 +10,8 @@ import typer
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run
 from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, as_dict, print_json, print_table, say
+from romana.cli.shown import read_topology_file
+from romana.cli.status_topology import full_lines, moves_line, returning_lines
 from romana.cli.topology_forecast import topology_forecast
 from romana.v1.topology_pb2 import (
     ApplyRequest,
@@ -30,7 +32,10 @@ app = typer.Typer(help="The topology document: check it, apply it, show what fol
 
 app.command(name="forecast")(topology_forecast)
 
-FileArgument = Annotated[str, typer.Argument(metavar="FILE", help="Topology document, JSON or YAML; - for standard input.")]
+FileArgument = Annotated[
+    str,
+    typer.Argument(metavar="FILE", help="Topology document, JSON or YAML, or what `show -o json` printed; - for standard input."),
+]
 
 
 class _Shape(StrEnum):
@@ -41,7 +46,7 @@ class _Shape(StrEnum):
 @app.command()
 def apply(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
     """Put a document in force. Exit 4: it is wrong, or not to be reached from the present state; nothing was changed then."""
-    answer = run(_apply(read_document(file)))
+    answer = run(_apply(read_topology_file(file)))
     if output is Output.JSON:
         print_json({"changed": answer.changed, "generation": answer.generation, "revision": answer.revision})
     else:
@@ -51,7 +56,7 @@ def apply(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
 @app.command()
 def check(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
     """Say what apply would say, and change nothing. Exit 1: the document is wrong; 4: it cannot be applied now."""
-    answer = run(_check(read_document(file)))
+    answer = run(_check(read_topology_file(file)))
     if output is Output.JSON:
         print_json(as_dict(answer))
     elif answer.ok:
@@ -75,7 +80,7 @@ def plan(file: FileArgument, output: OutputOption = Output.TABLE) -> None:
     Exit 0: it is in force already. Exit 1: it would change something. Exit 2: the document is wrong. Exit 4: refused, not to be
     reached safely from the present state.
     """
-    answer = run(_plan(read_document(file)))
+    answer = run(_plan(read_topology_file(file)))
     if output is Output.JSON:
         print_json(as_dict(answer))
     else:
@@ -100,12 +105,16 @@ def show(
     if output is _Shape.JSON:
         prefixes = [as_dict(prefix) for prefix in answer.prefixes]
         document = json.loads(answer.document) if answer.document else None
-        print_json({"document": document, "generation": answer.generation, "revision": answer.revision, "prefixes": prefixes})
+        told = {name: [as_dict(item) for item in getattr(answer, name)] for name in ("full", "returning", "pending")}
+        found = {"document": document, "generation": answer.generation, "revision": answer.revision, "prefixes": prefixes}
+        print_json({**found, **told})
     elif not answer.document:
         typer.echo("no topology is in force; put one in force with: romana topology apply FILE")
     else:
         typer.echo(f"generation {answer.generation}")
         _print_prefixes(answer.prefixes)
+        for line in (*full_lines(answer.full), *returning_lines(answer.returning), *map(moves_line, answer.pending)):
+            typer.echo(line)
 
 
 async def show_topology() -> ShowResponse:

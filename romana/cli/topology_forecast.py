@@ -15,8 +15,8 @@ from ipam.topology.document import TopologyDocument
 from ipam.topology.reading import read_document as parse_document
 from romana import keys
 from romana.cli.context import CALL_TIMEOUT_S, Exit, ipamd, run, store
-from romana.cli.files import read_document
 from romana.cli.output import Output, OutputOption, print_json, print_table, say
+from romana.cli.shown import read_topology_file
 from romana.errors import NotFound
 from romana.v1.node_pb2 import ListNodesRequest, ListNodesResponse
 from romana.v1.store_pb2 import ADDRESS_STATE_HELD, Address, JournalRecord
@@ -43,7 +43,7 @@ def topology_forecast(
     known: Sequence[Mapping[str, str]] = ()
     lately: Growth | None = None
     if file is not None:
-        document = parse_document(read_document(file))
+        document = parse_document(read_topology_file(file))
     else:
         document, known, lately = run(_in_force())
     found = forecast(

@@ -24,7 +24,7 @@ from romana.lab.spec import LabSpec
 from romana.lab.up import bring_up, find_programs
 from romana.objects.models import PodObject
 from romana.rpc.client import Client
-from romana.v1.ipam_pb2 import LOOKUP_STATE_COOLING, LOOKUP_STATE_HELD, LookupRequest, LookupState
+from romana.v1.ipam_pb2 import LOOKUP_STATE_COOLING, LOOKUP_STATE_FREE, LOOKUP_STATE_HELD, LookupRequest, LookupState
 from romana.v1.ipam_pb2_grpc import IpamStub
 
 __all__ = ["run_demo"]
@@ -153,7 +153,8 @@ async def _deletion(lab: LabSpec, pod: PodRecord, say: Say) -> bool:
     routes = await asyncio.to_thread(_routes_of, lab.netns(pod.node))
     gone = not await asyncio.to_thread(Path(pod.netns).exists)
     say(f"   {pod.name}: {pod.ips[0]} is {LookupState.Name(found.state).removeprefix('LOOKUP_STATE_').lower()}")
-    return gone and found.state == LOOKUP_STATE_COOLING and f"{pod.ips[0]} " not in routes
+    released = found.state in {LOOKUP_STATE_COOLING, LOOKUP_STATE_FREE}  # the latter where this took longer than the cool-down
+    return gone and released and f"{pod.ips[0]} " not in routes
 
 
 def _routes_of(netns: str) -> str:

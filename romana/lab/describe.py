@@ -54,6 +54,7 @@ def _node(lab: LabSpec, node: NodeSpec, pids: dict[str, int]) -> dict[str, Any]:
         "name": node.name,
         "netns": str(namespaces.netns_path(lab.netns(node.name))),
         "address": str(node.address),
+        "addresses": [str(address) for address in lab.addresses(node)],
         "labels": node.labels,
         "cni_bin": str(lab.cni_bin_dir(node.name) / "romana"),
         "cni_bin_dir": str(lab.cni_bin_dir(node.name)),

@@ -29,6 +29,8 @@ class LabDocument:
     """Those listed beside the topology."""
     fixed: dict[str, IPv4Address]
     """Hosts that the topology itself names, and their addresses."""
+    ipv6: bool
+    """Whether a network of it is of IPv6."""
 
 
 def read_lab_document(raw: bytes) -> LabDocument:
@@ -36,13 +38,18 @@ def read_lab_document(raw: bytes) -> LabDocument:
     tree = parse_text(raw)
     values = dict(tree.pairs) if isinstance(tree, Pairs) else {}
     if "topology" not in values:
-        return LabDocument(raw, [], _fixed(read_document(raw)))
+        return _lab_document(raw, [])
     faults: list[Fault] = []
     nodes = [_node(item, path, faults) for path, item in _listed(values.get("nodes", []), faults)]
     if faults:
         raise InvalidInput('the nodes beside the topology ("nodes") are wrong:', faults)
     topology = _text(values["topology"]).encode()
-    return LabDocument(topology, nodes, _fixed(read_document(topology)))
+    return _lab_document(topology, nodes)
+
+
+def _lab_document(raw: bytes, nodes: list[Wanted]) -> LabDocument:
+    document = read_document(raw)
+    return LabDocument(raw, nodes, _fixed(document), any(network.cidr.version == 6 for network in document.networks))
 
 
 def _listed(nodes: Tree, faults: list[Fault]) -> list[tuple[str, Tree]]:

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from romana.errors import Unavailable
+from romana.lab.ipv6 import FABRIC_NET6, beside
 from romana.lab.spec import CONTROL, FABRIC, FABRIC_NET, LabSpec
 
 __all__ = ["ensure_fabric", "ensure_netns", "enter", "netns_path", "remove"]
@@ -50,9 +52,22 @@ def ensure_fabric(lab: LabSpec) -> None:
     bridge = [] if "br0" in _links(tor) else ["link add br0 type bridge stp_state 0"]
     _batch(tor, [*bridge, f"address replace {FABRIC_NET[1]}/24 dev br0", "link set br0 up"])
     _sysctl(tor, "net.ipv4.ip_forward=1")
+    if lab.ipv6:
+        _ensure_ipv6(tor, "br0", FABRIC_NET[1])
+        _sysctl(tor, "net.ipv6.conf.all.forwarding=1")
     members = [(CONTROL, FABRIC_NET[2]), *((node.name, node.address) for node in lab.nodes)]
     for number, (thing, address) in enumerate(members):
         _ensure_member(tor, f"port{number}", lab.netns(thing), f"{address}/{FABRIC_NET.prefixlen}")
+        if lab.ipv6:
+            _ensure_ipv6(lab.netns(thing), "eth0", address)
+            _batch(lab.netns(thing), [f"route replace default via {beside(FABRIC_NET[1])} dev eth0"])
+
+
+def _ensure_ipv6(netns: str, interface: str, address: IPv4Address) -> None:
+    """The address of IPv6 beside that of IPv4, usable at once: without detection of duplicates, which takes a second or two."""
+    for setting in ("disable_ipv6=0", "accept_ra=0", "accept_dad=0"):
+        _sysctl(netns, f"net.ipv6.conf.{interface}.{setting}")
+    _batch(netns, [f"address replace {beside(address)}/{FABRIC_NET6.prefixlen} dev {interface} nodad"])
 
 
 def _ensure_member(tor: str, port: str, netns: str, address: str) -> None:

@@ -39,7 +39,7 @@ def plan_lab(
     read = _default() if document is None else read_lab_document(document)
     wanted = given or read.nodes or [(host, {}) for host in read.fixed] or _numbered(NODES_DEFAULT)
     placed = make_nodes(wanted, read.fixed, by_argument=bool(given))
-    return LabPlan(LabSpec(name, placed, programs, etcd, etcd_members), read.topology)
+    return LabPlan(LabSpec(name, placed, programs, etcd, etcd_members, read.ipv6), read.topology)
 
 
 def parse_labels(pairs: Sequence[str], option: str = "--label") -> dict[str, str]:
@@ -76,7 +76,7 @@ def least_used_node(lab: LabSpec, nodes_of_pods: Sequence[str]) -> str:
 
 
 def _default() -> LabDocument:
-    return LabDocument(json.dumps(DEFAULT_TOPOLOGY).encode(), [], {})
+    return LabDocument(json.dumps(DEFAULT_TOPOLOGY).encode(), [], {}, ipv6=False)
 
 
 def _parse_node(text: str) -> Wanted:

@@ -21,7 +21,6 @@ __all__ = ["Answers", "Flow", "Pod", "matrix", "reach"]
 
 PORT = 80
 ASK_TIMEOUT_S = 2.0
-SOCKET_FAMILY = socket.AF_INET
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +32,12 @@ class Pod:
     ip: str
 
 
-def socket_in(netns: Path, kind: socket.SocketKind) -> socket.socket:
-    """A non-blocking IPv4 socket that lives in that network namespace (man 7 network_namespaces)."""
+def socket_in(netns: Path, kind: socket.SocketKind, ip: str = "0.0.0.0") -> socket.socket:  # noqa: S104 - names a family
+    """A non-blocking socket, of the family of `ip`, that lives in that network namespace (man 7 network_namespaces)."""
+    family = socket.AF_INET6 if ":" in ip else socket.AF_INET
     fd = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        made = call_in(fd, lambda: socket.socket(SOCKET_FAMILY, kind))
+        made = call_in(fd, lambda: socket.socket(family, kind))
     finally:
         os.close(fd)
     made.setblocking(False)
@@ -55,12 +55,13 @@ class Answers:
     async def start(self, pods: Sequence[Pod]) -> None:
         """Listen in every pod."""
         for pod in pods:
-            listener = socket_in(pod.netns, socket.SOCK_STREAM)
+            anywhere = "::" if ":" in pod.ip else "0.0.0.0"  # noqa: S104 - inside the pod, where its address is the only one
+            listener = socket_in(pod.netns, socket.SOCK_STREAM, pod.ip)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("0.0.0.0", PORT))  # noqa: S104 - inside the pod, where its address is the only one
+            listener.bind((anywhere, PORT))
             self._servers.append(await asyncio.start_server(partial(self._answer, pod.name), sock=listener))
-            datagrams = socket_in(pod.netns, socket.SOCK_DGRAM)
-            datagrams.bind(("0.0.0.0", PORT))  # noqa: S104
+            datagrams = socket_in(pod.netns, socket.SOCK_DGRAM, pod.ip)
+            datagrams.bind((anywhere, PORT))
             loop = asyncio.get_running_loop()
             transport, _ = await loop.create_datagram_endpoint(_Echo, sock=datagrams)
             self._transports.append(transport)
@@ -99,14 +100,14 @@ class _Echo(asyncio.DatagramProtocol):
 
 async def reach(source: Pod, target: Pod) -> bool:
     """True when a new TCP connection gets the target's own answer, and the target sees the source's own address: no NAT."""
-    return await _ask(socket_in(source.netns, socket.SOCK_STREAM), source, target)
+    return await _ask(socket_in(source.netns, socket.SOCK_STREAM, source.ip), source, target)
 
 
 async def matrix(pods: Sequence[Pod]) -> Mapping[tuple[str, str], bool]:
     """`reach` for every ordered pair of different pods."""
     pairs = [(source, target) for source in pods for target in pods if source != target]
     # All sockets first: making them holds the loop up, and on a busy machine the first pair's time would run out meanwhile.
-    clients = [socket_in(source.netns, socket.SOCK_STREAM) for source, _ in pairs]
+    clients = [socket_in(source.netns, socket.SOCK_STREAM, source.ip) for source, _ in pairs]
     results = await asyncio.gather(*(_ask(client, *pair) for client, pair in zip(clients, pairs, strict=True)))
     return {(source.name, target.name): ok for (source, target), ok in zip(pairs, results, strict=True)}
 
@@ -170,7 +171,7 @@ class Flow:
 
     async def _connection(self) -> None:
         loop = asyncio.get_running_loop()
-        client = socket_in(self.source.netns, socket.SOCK_STREAM)
+        client = socket_in(self.source.netns, socket.SOCK_STREAM, self.source.ip)
         try:
             await loop.sock_connect(client, (self.target.ip, PORT))
             while True:
@@ -189,7 +190,7 @@ class Flow:
 
     async def _datagrams(self) -> None:
         loop = asyncio.get_running_loop()
-        client = socket_in(self.source.netns, socket.SOCK_DGRAM)
+        client = socket_in(self.source.netns, socket.SOCK_DGRAM, self.source.ip)
         client.connect(((self.datagrams_to or self.target).ip, PORT))
         listening = asyncio.create_task(self._listen(client))
         try:

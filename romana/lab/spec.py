@@ -1,17 +1,18 @@
 """What a lab consists of: names, addresses, paths, and the processes to run. Pure.
 
 The fabric is one segment, 192.0.2.0/24 (TEST-NET-1, RFC 5737): the ToR router has .1, the control namespace .2, nodes .11 on.
-Labs do not see one another, so all of them use it.
+Labs do not see one another, so all of them use it. Where the topology has IPv6, so has the fabric (romana/lab/ipv6.py).
 """
 
 import json
 import re
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from pathlib import Path
 from typing import Any
 
 from romana.errors import Fault, InvalidInput, UsageError
+from romana.lab.ipv6 import beside
 from romana.lab.members import Member, members
 from romana.names import is_node_name
 
@@ -74,6 +75,12 @@ class LabSpec:
     etcd: str
     """Path of the etcd program."""
     etcd_members: int = 1
+    ipv6: bool = False
+    """Whether nodes and fabric have addresses of IPv6 as well."""
+
+    def addresses(self, node: NodeSpec) -> tuple[IPv4Address | IPv6Address, ...]:
+        """A node's addresses, that of IPv4 first."""
+        return (node.address, beside(node.address)) if self.ipv6 else (node.address,)
 
     @property
     def run(self) -> Path:
@@ -179,13 +186,14 @@ class LabSpec:
         """As a value for JSON; `from_json` reads it."""
         nodes = [{"name": node.name, "address": str(node.address), "labels": node.labels} for node in self.nodes]
         programs = {"programs": self.programs, "etcd": self.etcd, "etcd_members": self.etcd_members}
-        return {"name": self.name, "nodes": nodes, **programs}
+        return {"name": self.name, "nodes": nodes, **programs, "ipv6": self.ipv6}
 
 
 def from_json(value: dict[str, Any]) -> LabSpec:
     """A lab as `to_json` wrote it."""
     nodes = tuple(NodeSpec(node["name"], IPv4Address(node["address"]), node["labels"]) for node in value["nodes"])
-    return LabSpec(value["name"], nodes, value["programs"], value["etcd"], value.get("etcd_members", 1))
+    programs = (value["programs"], value["etcd"], value.get("etcd_members", 1))
+    return LabSpec(value["name"], nodes, *programs, ipv6=value.get("ipv6", False))
 
 
 def check_name(name: str) -> str:

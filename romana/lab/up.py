@@ -86,8 +86,10 @@ async def _bring_up(lab: LabSpec, topology: bytes, steps: Steps) -> None:
         install(lab.cni_bin_dir(node.name), lab.cni_conf_dir(node.name), str(lab.agent_socket(node.name)))
     done("agents answer; CNI programs and configurations installed")
     steps.doing("every node's kernel to be as planned; romana status tells more")
-    await _wait_for_routes(lab, [node.name for node in lab.nodes if node.name not in refused])
-    done("routes and policy are in the kernel of every node")
+    problems = await _wait_for_routes(lab, [node.name for node in lab.nodes if node.name not in refused])
+    done("routes and policy are in the kernel of every node" + (", but for what follows" if problems else ""))
+    for problem in problems:
+        done(problem)
 
 
 def _prepare(lab: LabSpec) -> None:
@@ -126,7 +128,8 @@ async def _apply(lab: LabSpec, topology: bytes) -> dict[str, str]:
         refused: dict[str, str] = {}
         for node in lab.nodes:
             try:
-                await _add_node(client, AddNodeRequest(name=node.name, addresses=[str(node.address)], labels=node.labels))
+                addresses = [str(address) for address in lab.addresses(node)]
+                await _add_node(client, AddNodeRequest(name=node.name, addresses=addresses, labels=node.labels))
             except Refused as err:
                 refused[node.name] = str(err)
     processes.write_atomically(lab.run / REFUSED, json.dumps(refused))
@@ -152,8 +155,10 @@ async def _wait_for_agent(lab: LabSpec, node: str) -> None:
     await _until(answers, f"the agent of {node} does not answer on {path}; see {lab.run}/log/agent@{node}.log")
 
 
-async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> None:
-    """Wait until each of these nodes has its first block and says that all routes of this moment are in its kernel."""
+async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> list[str]:
+    """Wait until each of these nodes has its first block and says that all routes of this moment are in its kernel.
+
+    The answer is what they say that is wrong all the same, as a block that no route can lead to."""
     store = await open_store(lab.etcd_endpoints, timeout_s=READY_TIMEOUT_S)
 
     async def ready() -> bool:
@@ -162,8 +167,15 @@ async def _wait_for_routes(lab: LabSpec, nodes: Sequence[str]) -> None:
 
     try:
         await _until(ready, f"not every routed and policyd has its kernel up to date; see romana status, and {lab.run}/log")
+        return [problem for daemon in RECEIPTS for problem in await _problems(store, daemon, nodes)]
     finally:
         await store.close()
+
+
+async def _problems(store: Store, daemon: str, nodes: Sequence[str]) -> list[str]:
+    receipts = {name: await store.get(keys.receipt(name, daemon)) for name in nodes}
+    told = {name: Receipt.FromString(item.value).problems for name, item in receipts.items() if item}
+    return [f"{daemon} on {name}: {problem.text}" for name, problems in told.items() for problem in problems]
 
 
 async def _in_force(store: Store, daemon: str, nodes: Sequence[str]) -> bool:

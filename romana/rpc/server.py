@@ -1,5 +1,6 @@
 """A gRPC server with our errors, health and reflection, on TCP and unix sockets."""
 
+import inspect
 import ipaddress
 import logging
 import os
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from romana.errors import ConfigError, Fault, RomanaError
+from romana.errors import ConfigError, Fault, InvalidInput, RomanaError
 from romana.rpc.status import reason_of, to_details, to_metadata, to_status_code
 
 __all__ = ["Health", "check_listen", "new_server", "start"]
@@ -40,29 +42,58 @@ class _Errors(grpc.aio.ServerInterceptor):
     async def intercept_service(self, continuation: Callable[..., Awaitable[Any]], details: Any) -> Any:
         if details.method not in self._wrapped:
             found = await continuation(details)
-            if found is None or not found.unary_unary:
+            if found and found.unary_unary:
+                self._wrapped[details.method] = _unary(details.method, found)
+            elif found and inspect.isasyncgenfunction(found.unary_stream):  # those of others (health) write by themselves
+                self._wrapped[details.method] = _stream(details.method, found)
+            else:
                 return found
-            self._wrapped[details.method] = _wrapped(details.method, found)
         return self._wrapped[details.method]
 
 
-def _wrapped(method: str, found: Any) -> Any:
-    inner = found.unary_unary
+def _unary(method: str, found: Any) -> Any:
+    inner, read = found.unary_unary, found.request_deserializer
+
+    async def wrapped(raw: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        try:
+            return await inner(_message(raw, method, read), context)
+        except Exception as err:  # noqa: BLE001 - the edge
+            await _abort(method, context, err)
+
+    return grpc.unary_unary_rpc_method_handler(wrapped, None, found.response_serializer)
+
+
+def _message(raw: bytes, method: str, read: Callable[[bytes], Any]) -> Any:
+    """The request; gRPC itself would answer UNKNOWN to bytes that are none, and clients would ask again."""
+    try:
+        return read(raw)
+    except DecodeError as err:
+        raise InvalidInput(f"these {len(raw)} bytes are no request of {method}: {err}") from err
+
+
+def _stream(method: str, found: Any) -> Any:
+    inner = found.unary_stream
 
     async def wrapped(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         try:
-            return await inner(request, context)
-        except RomanaError as err:
-            log.info("request refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
-            await context.abort(to_status_code(err), to_details(err), to_metadata(err))
-        except grpc.aio.AbortError:
-            raise
-        except Exception:
-            # The edge: one request's bug must neither end the server nor pass for "try again".
-            log.exception("request failed by a bug", extra={"method": method})
-            await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
+            async for answer in inner(request, context):
+                yield answer
+        except Exception as err:  # noqa: BLE001 - the edge
+            await _abort(method, context, err)
 
-    return grpc.unary_unary_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+    return grpc.unary_stream_rpc_method_handler(wrapped, found.request_deserializer, found.response_serializer)
+
+
+async def _abort(method: str, context: grpc.aio.ServicerContext[Any, Any], err: Exception) -> None:
+    """End the call with the status of its error."""
+    if isinstance(err, grpc.aio.AbortError):
+        raise err
+    if isinstance(err, RomanaError):
+        log.info("request refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
+        await context.abort(to_status_code(err), to_details(err), to_metadata(err))
+    # One request's bug must neither end the server nor pass for "try again".
+    log.error("request failed by a bug", extra={"method": method}, exc_info=err)
+    await context.abort(grpc.StatusCode.INTERNAL, "a bug of the server, written to its log; do not ask again")
 
 
 class Health:

@@ -122,10 +122,17 @@ class Put:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove a key, or with `prefix` every key below it."""
+    """Remove a key, or with `prefix` every key below it, or with `until` every key from this one up to that, which stays."""
 
     key: str
     prefix: bool = False
+    until: str = ""
+
+    def covers(self, key: str) -> bool:
+        """Whether it removes this key."""
+        if self.until:
+            return self.key <= key < self.until
+        return key.startswith(self.key) if self.prefix else key == self.key
 
 
 @dataclass(frozen=True, slots=True)

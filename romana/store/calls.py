@@ -6,8 +6,10 @@ from typing import TypeVar
 
 import grpc.aio
 
+from romana.counting import outcome_of
 from romana.errors import Ambiguous, RomanaError, Unavailable
 from romana.store.backoff import pauses
+from romana.store.counts import StoreCounts
 from romana.store.endpoints import Endpoint, Endpoints
 from romana.store.failures import TokenRefused, romana_error
 from romana.store.login import HAS_LEADER, Metadata
@@ -28,10 +30,13 @@ Request = Callable[[Endpoint, float], Awaitable[R]]
 
 
 class Calls:
-    """Makes calls on the member in use and moves on to the next one when it fails."""
+    """Makes calls on the member in use and moves on to the next one when it fails.
 
-    def __init__(self, endpoints: Endpoints, timeout_s: float) -> None:
+    `what` of each call begins with one word that says its kind; by it the call is counted."""
+
+    def __init__(self, endpoints: Endpoints, timeout_s: float, counts: StoreCounts | None = None) -> None:
         self._endpoints = endpoints
+        self._counts = counts or StoreCounts()
         self._timeout_s = timeout_s
         self._attempt_s = min(timeout_s, ATTEMPT_S) if len(endpoints) > 1 else timeout_s
 
@@ -73,6 +78,19 @@ class Calls:
                     raise
 
     async def _once(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
+        now = asyncio.get_running_loop().time
+        began_s, outcome = now(), "cancelled"
+        try:
+            answer = await self._attempt(what, request, timeout_s, repeatable)
+            outcome = "ok"
+        except RomanaError as err:
+            outcome = outcome_of(err)
+            raise
+        finally:
+            self._counts.calls.observe(now() - began_s, what.partition(" ")[0], outcome)
+        return answer
+
+    async def _attempt(self, what: str, request: Request[R], timeout_s: float, repeatable: bool) -> R:
         if self._endpoints.closed():
             raise Unavailable(f"{what}: the store is closed")
         endpoint, metadata, sent = self._endpoints.current(), HAS_LEADER, False

@@ -8,6 +8,7 @@ from romana.errors import Compacted, Unavailable
 from romana.store import limits, wire
 from romana.store.api import Batch, Compare, KeyValue, Lease, Listing, Op, Status, TxnResult
 from romana.store.calls import Calls
+from romana.store.counts import StoreCounts
 from romana.store.credentials import Credentials
 from romana.store.endpoints import Endpoint, Endpoints
 from romana.store.etcd_lease import EtcdLease
@@ -33,12 +34,15 @@ class EtcdStore:
         prefix: str = DEFAULT_PREFIX,
         timeout_s: float = 5.0,
         credentials: Credentials | None = None,
+        counts: StoreCounts | None = None,
     ) -> None:
         """`timeout_s` is the deadline of every call (of every page of a listing). Nothing is sent before the first call.
 
+        `counts`: where to count calls and watches, for a daemon that shows it.
         Raises ConfigError for credentials that cannot be used."""
         self._endpoints = Endpoints(tuple(endpoints), credentials)
-        self._calls = Calls(self._endpoints, timeout_s)
+        self._counts = counts or StoreCounts()
+        self._calls = Calls(self._endpoints, timeout_s, self._counts)
         self._space = Keyspace(prefix)
         self._history = History()
         self._leases: list[EtcdLease] = []
@@ -116,7 +120,7 @@ class EtcdStore:
                 )
             return Mark.of(response.header)
 
-        return EtcdWatch(self._endpoints, probe, self._space, prefix, revision).batches()
+        return EtcdWatch(self._endpoints, probe, self._space, prefix, revision, self._counts.watch(prefix)).batches()
 
     async def grant_lease(self, ttl_s: int) -> Lease:
         """A new lease, kept alive at a third of its time to live (which etcd may have made longer). Raises Unavailable."""

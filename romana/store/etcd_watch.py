@@ -21,6 +21,7 @@ from romana.errors import Unavailable
 from romana.store.api import Batch
 from romana.store.backoff import Outage
 from romana.store.calls import cancelled_from_outside, failure
+from romana.store.counts import WatchCounts
 from romana.store.endpoints import Endpoints
 from romana.store.etcdpb import rpc_pb2
 from romana.store.history import Mark
@@ -41,8 +42,11 @@ Stream = grpc.aio.StreamStreamCall[rpc_pb2.WatchRequest, rpc_pb2.WatchResponse]
 class EtcdWatch:
     """The changes below one prefix from one revision on. One task may iterate over it, once."""
 
-    def __init__(self, endpoints: Endpoints, probe: Probe, space: Keyspace, prefix: str, revision: int) -> None:
+    def __init__(
+        self, endpoints: Endpoints, probe: Probe, space: Keyspace, prefix: str, revision: int, counts: WatchCounts
+    ) -> None:
         self._endpoints = endpoints
+        self._counts = counts
         self._probe = probe
         self._space = space
         self._prefix = prefix
@@ -51,12 +55,24 @@ class EtcdWatch:
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Every change, for ever; ends when the store is closed, raises Compacted."""
+        self._counts.wanted += 1
+        try:
+            async with aclosing(self._reopened()) as batches:
+                async for batch in batches:
+                    self._counts.batches += 1
+                    yield batch
+        finally:
+            self._counts.wanted -= 1
+
+    async def _reopened(self) -> AsyncGenerator[Batch, None]:
+        """The batches of one stream after the other."""
         while not self._endpoints.closed():
             try:
                 async with aclosing(self._stream()) as batches:
                     async for batch in batches:
                         yield batch
             except Unavailable as err:
+                self._counts.interruptions += 1
                 pause_s = self._outage.failed(err)
             except asyncio.CancelledError:
                 if cancelled_from_outside() or not self._endpoints.closed():
@@ -71,9 +87,12 @@ class EtcdWatch:
         what = f"watch of {self._prefix!r} from revision {self._cursor.following}"
         metadata = endpoint.metadata
         call = endpoint.watch.Watch(metadata=metadata)
+        stands = 0
         try:
             await self._create(call, mark)
             self._outage.over()
+            stands = 1
+            self._counts.standing += stands
             while True:
                 batch = self._cursor.take(await whole_response(call))
                 if batch is not None:
@@ -89,6 +108,7 @@ class EtcdWatch:
             self._endpoints.failed(endpoint)
             raise Unavailable(f"etcd {endpoint.target}: {what}: not created within {CREATE_TIMEOUT_S} s") from err
         finally:
+            self._counts.standing -= stands
             call.cancel()
 
     async def _create(self, call: Stream, mark: Mark) -> None:

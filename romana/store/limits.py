@@ -54,8 +54,12 @@ def _check_keys(branch: Sequence[Op]) -> None:
         twice = next(key for index, key in enumerate(puts) if key in puts[:index])
         raise InvalidInput(f"transaction puts {twice!r} twice")
     deletes = [op for op in branch if isinstance(op, Delete)]
-    deleted = {op.key for op in deletes if not op.prefix}
-    below = tuple(op.key for op in deletes if op.prefix)
+    empty = next((op for op in deletes if op.until and op.until <= op.key), None)
+    if empty is not None:
+        raise InvalidInput(f"transaction deletes from {empty.key!r} until {empty.until!r}, which is not after it")
+    deleted = {op.key for op in deletes if not op.prefix and not op.until}
+    below = tuple(op.key for op in deletes if op.prefix and not op.until)
+    ranges = [op for op in deletes if op.until]
     for key in puts if deletes else ():
-        if key in deleted or key.startswith(below):
+        if key in deleted or key.startswith(below) or any(op.covers(key) for op in ranges):
             raise InvalidInput(f"transaction puts and deletes {key!r} in one branch")

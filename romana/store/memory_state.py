@@ -93,7 +93,7 @@ class MemoryState:
         return [Event(op.key, revision, item)]
 
     def _delete(self, op: Delete) -> list[Event]:
-        found = self._found(op.key, op.prefix)
+        found = [item for item in self.below("") if op.covers(item.key)] if op.until else self._found(op.key, op.prefix)
         for item in found:
             del self.items[item.key]
         return [Event(item.key, self.revision + 1, None) for item in found]

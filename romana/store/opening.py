@@ -8,6 +8,7 @@ from romana.errors import Ambiguous, Conflict, FatalError, Unavailable
 from romana.store import schema, upgrading
 from romana.store.api import Store
 from romana.store.backoff import Outage
+from romana.store.counts import StoreCounts
 from romana.store.credentials import Credentials
 from romana.store.etcd import DEFAULT_PREFIX, EtcdStore
 from romana.store.versions import unsupported
@@ -29,15 +30,22 @@ async def open_store(
     credentials: Credentials | None = None,
     write_schema: bool = False,
     timeout_s: float | None = None,
+    counts: StoreCounts | None = None,
+    on_failure: OnFailure = lambda _: None,
 ) -> EtcdStore:
     """A store that answers and whose layout we read; see `prepare`. The caller closes it.
 
     With `timeout_s` (commands that a person waits for) it raises Unavailable when that does not come about in time."""
-    store = EtcdStore(endpoints, prefix, credentials=credentials)
+    store = EtcdStore(endpoints, prefix, credentials=credentials, counts=counts)
     reasons: list[Exception] = []
+
+    def note(err: Exception) -> None:
+        reasons[:] = [err]
+        on_failure(err)
+
     try:
         async with asyncio.timeout(timeout_s):
-            await prepare(store, write_schema=write_schema, on_failure=reasons.append)
+            await prepare(store, write_schema=write_schema, on_failure=note)
     except TimeoutError as err:
         await store.close()
         where, why = ", ".join(endpoints), str(reasons[-1]) if reasons else "is etcd up, and ipamd?"
@@ -88,6 +96,7 @@ async def _check_schema(store: Store, write: bool, on_failure: OnFailure) -> Non
             continue
         if not why:
             return
+        on_failure(Unavailable(why))
         if why != waiting:
             log.warning(why)
             waiting = why

@@ -56,7 +56,8 @@ def op_message(space: Keyspace, op: Op) -> rpc_pb2.RequestOp:
             put = rpc_pb2.PutRequest(key=key, value=op.value, lease=op.lease)
             return rpc_pb2.RequestOp(request_put=put)
         case Delete():
-            delete = rpc_pb2.DeleteRangeRequest(key=key, range_end=space.end(op.key, op.prefix))
+            end = space.encode(op.until) if op.until else space.end(op.key, op.prefix)
+            delete = rpc_pb2.DeleteRangeRequest(key=key, range_end=end)
             return rpc_pb2.RequestOp(request_delete_range=delete)
         case Get():
             get = rpc_pb2.RangeRequest(key=key, range_end=space.end(op.key, op.prefix), limit=op.limit)

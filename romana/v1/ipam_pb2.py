@@ -23,70 +23,89 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from romana.v1 import check_pb2 as romana_dot_v1_dot_check__pb2
 from romana.v1 import store_pb2 as romana_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14romana/v1/ipam.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15romana/v1/store.proto\"\xc1\x01\n\x0f\x41llocateRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\x10\n\x08networks\x18\x05 \x03(\t\x12\x15\n\rseen_revision\x18\x06 \x01(\x03\x12\x14\n\x0cseen_history\x18( \x01(\t\"\x8e\x01\n\x10\x41llocateResponse\x12-\n\taddresses\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x16\n\x0ehost_interface\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\x12\x0f\n\x07history\x18( \x01(\t\">\n\x0eReleaseRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\"d\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\x12-\n\taddresses\x18\x02 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x10\n\x08revision\x18\x03 \x01(\x03\"=\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"D\n\x14\x41llocateBatchRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateRequest\"w\n\x0f\x41llocateOutcome\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.romana.v1.AllocateResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"E\n\x15\x41llocateBatchResponse\x12,\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateOutcome\"B\n\x13ReleaseBatchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseRequest\"u\n\x0eReleaseOutcome\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.romana.v1.ReleaseResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"C\n\x14ReleaseBatchResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseOutcome\"&\n\x16ListAttachmentsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"W\n\x17ListAttachmentsResponse\x12*\n\x0b\x61ttachments\x18\x01 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xaf\x01\n\x0fReassertRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12*\n\x0b\x61ttachments\x18\x04 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x15\n\rseen_revision\x18\x05 \x01(\x03\x12\x14\n\x0cseen_history\x18( \x01(\t\x12\x12\n\ninterfaces\x18) \x03(\t\"b\n\x10ReassertConflict\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08\x62locking\x18( \x01(\x08\"\x89\x01\n\x10ReassertResponse\x12\x10\n\x08restored\x18\x01 \x01(\r\x12.\n\tconflicts\x18\x02 \x03(\x0b\x32\x1b.romana.v1.ReassertConflict\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0f\n\x07history\x18( \x01(\t\x12\x10\n\x08released\x18) \x01(\r\"L\n\x0fRecoveryRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rseen_revision\x18\x02 \x01(\x03\x12\x14\n\x0cseen_history\x18\x03 \x01(\t\"\x90\x01\n\x10RecoveryResponse\x12\x0f\n\x07history\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08reassert\x18\x03 \x01(\x08\x12%\n\x08restored\x18\x04 \x01(\x0b\x32\x13.romana.v1.Restored\x12\x0f\n\x07waiting\x18\x05 \x03(\t\x12\x0f\n\x07unknown\x18\x06 \x03(\t\"!\n\x11GiveUpNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"%\n\x12GiveUpNodeResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\",\n\x0eReserveRequest\x12\x0c\n\x04\x63idr\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"T\n\x0fReserveResponse\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\")\n\x19ReleaseReservationRequest\x12\x0c\n\x04\x63idr\x18\x01 \x01(\t\"?\n\x1aReleaseReservationResponse\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x1b\n\rLookupRequest\x12\n\n\x02ip\x18\x01 \x01(\t\"\xb4\x02\n\x0eLookupResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.romana.v1.LookupState\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x12\n\ngroup_path\x18\x03 \x01(\t\x12\x12\n\ngroup_name\x18\x04 \x01(\t\x12\r\n\x05\x62lock\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12,\n\nattachment\x18\x07 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x08 \x01(\x0b\x32\x11.romana.v1.PodRef\x12)\n\x05since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08released\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xa9\x01\n\x0bLookupState\x12\x1c\n\x18LOOKUP_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14LOOKUP_STATE_OUTSIDE\x10\x01\x12\x1a\n\x16LOOKUP_STATE_UNCLAIMED\x10\x02\x12\x15\n\x11LOOKUP_STATE_FREE\x10\x03\x12\x15\n\x11LOOKUP_STATE_HELD\x10\x04\x12\x18\n\x14LOOKUP_STATE_COOLING\x10\x05\x32\xc5\x06\n\x04Ipam\x12\x43\n\x08\x41llocate\x12\x1a.romana.v1.AllocateRequest\x1a\x1b.romana.v1.AllocateResponse\x12@\n\x07Release\x12\x19.romana.v1.ReleaseRequest\x1a\x1a.romana.v1.ReleaseResponse\x12R\n\rAllocateBatch\x12\x1f.romana.v1.AllocateBatchRequest\x1a .romana.v1.AllocateBatchResponse\x12O\n\x0cReleaseBatch\x12\x1e.romana.v1.ReleaseBatchRequest\x1a\x1f.romana.v1.ReleaseBatchResponse\x12X\n\x0fListAttachments\x12!.romana.v1.ListAttachmentsRequest\x1a\".romana.v1.ListAttachmentsResponse\x12@\n\x07Reserve\x12\x19.romana.v1.ReserveRequest\x1a\x1a.romana.v1.ReserveResponse\x12\x61\n\x12ReleaseReservation\x12$.romana.v1.ReleaseReservationRequest\x1a%.romana.v1.ReleaseReservationResponse\x12=\n\x06Lookup\x12\x18.romana.v1.LookupRequest\x1a\x19.romana.v1.LookupResponse\x12\x43\n\x08Reassert\x12\x1a.romana.v1.ReassertRequest\x1a\x1b.romana.v1.ReassertResponse\x12\x43\n\x08Recovery\x12\x1a.romana.v1.RecoveryRequest\x1a\x1b.romana.v1.RecoveryResponse\x12I\n\nGiveUpNode\x12\x1c.romana.v1.GiveUpNodeRequest\x1a\x1d.romana.v1.GiveUpNodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14romana/v1/ipam.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15romana/v1/check.proto\x1a\x15romana/v1/store.proto\"\xc1\x01\n\x0f\x41llocateRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12\x1e\n\x03pod\x18\x04 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\x10\n\x08networks\x18\x05 \x03(\t\x12\x15\n\rseen_revision\x18\x06 \x01(\x03\x12\x14\n\x0cseen_history\x18( \x01(\t\"\x8e\x01\n\x10\x41llocateResponse\x12-\n\taddresses\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x16\n\x0ehost_interface\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\x12\x0f\n\x07history\x18( \x01(\t\">\n\x0eReleaseRequest\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\"d\n\x0fReleaseResponse\x12\x10\n\x08released\x18\x01 \x01(\x08\x12-\n\taddresses\x18\x02 \x03(\x0b\x32\x1a.romana.v1.AssignedAddress\x12\x10\n\x08revision\x18\x03 \x01(\x03\"=\n\x0cRequestError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\"D\n\x14\x41llocateBatchRequest\x12,\n\x08requests\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateRequest\"w\n\x0f\x41llocateOutcome\x12/\n\x08response\x18\x01 \x01(\x0b\x32\x1b.romana.v1.AllocateResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"E\n\x15\x41llocateBatchResponse\x12,\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1a.romana.v1.AllocateOutcome\"B\n\x13ReleaseBatchRequest\x12+\n\x08requests\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseRequest\"u\n\x0eReleaseOutcome\x12.\n\x08response\x18\x01 \x01(\x0b\x32\x1a.romana.v1.ReleaseResponseH\x00\x12(\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x17.romana.v1.RequestErrorH\x00\x42\t\n\x07outcome\"C\n\x14ReleaseBatchResponse\x12+\n\x08outcomes\x18\x01 \x03(\x0b\x32\x19.romana.v1.ReleaseOutcome\"&\n\x16ListAttachmentsRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"W\n\x17ListAttachmentsResponse\x12*\n\x0b\x61ttachments\x18\x01 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\xaf\x01\n\x0fReassertRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x10\n\x08node_uid\x18\x02 \x01(\t\x12\x0f\n\x07\x62oot_id\x18\x03 \x01(\t\x12*\n\x0b\x61ttachments\x18\x04 \x03(\x0b\x32\x15.romana.v1.Attachment\x12\x15\n\rseen_revision\x18\x05 \x01(\x03\x12\x14\n\x0cseen_history\x18( \x01(\t\x12\x12\n\ninterfaces\x18) \x03(\t\"b\n\x10ReassertConflict\x12,\n\nattachment\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x10\n\x08\x62locking\x18( \x01(\x08\"\x89\x01\n\x10ReassertResponse\x12\x10\n\x08restored\x18\x01 \x01(\r\x12.\n\tconflicts\x18\x02 \x03(\x0b\x32\x1b.romana.v1.ReassertConflict\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x0f\n\x07history\x18( \x01(\t\x12\x10\n\x08released\x18) \x01(\r\"\x84\x01\n\x0fRecoveryRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x15\n\rseen_revision\x18\x02 \x01(\x03\x12\x14\n\x0cseen_history\x18\x03 \x01(\t\x12%\n\x08presence\x18\x14 \x01(\x0b\x32\x13.romana.v1.Presence\x12\x0f\n\x07\x62oot_id\x18\x15 \x01(\t\"\xa9\x01\n\x10RecoveryResponse\x12\x0f\n\x07history\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\x10\n\x08reassert\x18\x03 \x01(\x08\x12%\n\x08restored\x18\x04 \x01(\x0b\x32\x13.romana.v1.Restored\x12\x0f\n\x07waiting\x18\x05 \x03(\t\x12\x0f\n\x07unknown\x18\x06 \x03(\t\x12\x17\n\x0fpresence_wanted\x18\x14 \x01(\x04\"!\n\x11GiveUpNodeRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\"%\n\x12GiveUpNodeResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\",\n\x0eReserveRequest\x12\x0c\n\x04\x63idr\x18\x01 \x01(\t\x12\x0c\n\x04note\x18\x02 \x01(\t\"T\n\x0fReserveResponse\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\x10\n\x08\x65xisting\x18\x04 \x01(\x08\")\n\x19ReleaseReservationRequest\x12\x0c\n\x04\x63idr\x18\x01 \x01(\t\"?\n\x1aReleaseReservationResponse\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x10\n\x08revision\x18\x02 \x01(\x03\"\x1b\n\rLookupRequest\x12\n\n\x02ip\x18\x01 \x01(\t\"\xf4\x03\n\x0eLookupResponse\x12%\n\x05state\x18\x01 \x01(\x0e\x32\x16.romana.v1.LookupState\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x12\n\ngroup_path\x18\x03 \x01(\t\x12\x12\n\ngroup_name\x18\x04 \x01(\t\x12\r\n\x05\x62lock\x18\x05 \x01(\t\x12\x0c\n\x04node\x18\x06 \x01(\t\x12,\n\nattachment\x18\x07 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x08 \x01(\x0b\x32\x11.romana.v1.PodRef\x12)\n\x05since\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08released\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rcooling_until\x18  \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0breservation\x18! \x01(\t\x12\x18\n\x10reservation_note\x18\" \x01(\t\x12\x1c\n\x14reserved_by_topology\x18# \x01(\x08\x12\x18\n\x10\x66irst_of_network\x18$ \x01(\x08\x12\x17\n\x0flast_of_network\x18% \x01(\x08\x12\x0b\n\x03pad\x18& \x01(\x08\"\x0e\n\x0cUsageRequest\"\x8c\x01\n\rAddressCounts\x12\r\n\x05total\x18\x01 \x01(\x04\x12\x11\n\tallocated\x18\x02 \x01(\x04\x12\x0f\n\x07\x63ooling\x18\x03 \x01(\x04\x12\x10\n\x08reserved\x18\x04 \x01(\x04\x12\x0c\n\x04\x66ree\x18\x05 \x01(\x04\x12\x13\n\x0b\x62locks_used\x18\x06 \x01(\x04\x12\x13\n\x0b\x62locks_left\x18\x07 \x01(\x04\"g\n\x0cNetworkUsage\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12(\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x18.romana.v1.AddressCounts\x12\x0e\n\x06padded\x18\x04 \x01(\x04\"\x94\x01\n\nGroupUsage\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04\x63idr\x18\x04 \x01(\t\x12\x12\n\nblock_mask\x18\x05 \x01(\r\x12\r\n\x05nodes\x18\x06 \x01(\r\x12(\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x18.romana.v1.AddressCounts\"z\n\tNodeUsage\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x12\n\ngroup_path\x18\x03 \x01(\t\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x12(\n\x06\x63ounts\x18\x05 \x01(\x0b\x32\x18.romana.v1.AddressCounts\"\x98\x01\n\rUsageResponse\x12)\n\x08networks\x18\x01 \x03(\x0b\x32\x17.romana.v1.NetworkUsage\x12%\n\x06groups\x18\x02 \x03(\x0b\x32\x15.romana.v1.GroupUsage\x12#\n\x05nodes\x18\x03 \x03(\x0b\x32\x14.romana.v1.NodeUsage\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\x19\n\x17ListReservationsRequest\"\x92\x01\n\x10ReservationEntry\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x0c\n\x04note\x18\x03 \x01(\t\x12)\n\x05since\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\tconfirmed\x18\x05 \x01(\x08\x12\x13\n\x0b\x62y_topology\x18\x06 \x01(\x08\"_\n\x18ListReservationsResponse\x12\x31\n\x0creservations\x18\x01 \x03(\x0b\x32\x1b.romana.v1.ReservationEntry\x12\x10\n\x08revision\x18\x02 \x01(\x03*\xc4\x01\n\x0bLookupState\x12\x1c\n\x18LOOKUP_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14LOOKUP_STATE_OUTSIDE\x10\x01\x12\x1a\n\x16LOOKUP_STATE_UNCLAIMED\x10\x02\x12\x15\n\x11LOOKUP_STATE_FREE\x10\x03\x12\x15\n\x11LOOKUP_STATE_HELD\x10\x04\x12\x18\n\x14LOOKUP_STATE_COOLING\x10\x05\x12\x19\n\x15LOOKUP_STATE_RESERVED\x10 2\xde\x07\n\x04Ipam\x12\x43\n\x08\x41llocate\x12\x1a.romana.v1.AllocateRequest\x1a\x1b.romana.v1.AllocateResponse\x12@\n\x07Release\x12\x19.romana.v1.ReleaseRequest\x1a\x1a.romana.v1.ReleaseResponse\x12R\n\rAllocateBatch\x12\x1f.romana.v1.AllocateBatchRequest\x1a .romana.v1.AllocateBatchResponse\x12O\n\x0cReleaseBatch\x12\x1e.romana.v1.ReleaseBatchRequest\x1a\x1f.romana.v1.ReleaseBatchResponse\x12X\n\x0fListAttachments\x12!.romana.v1.ListAttachmentsRequest\x1a\".romana.v1.ListAttachmentsResponse\x12@\n\x07Reserve\x12\x19.romana.v1.ReserveRequest\x1a\x1a.romana.v1.ReserveResponse\x12\x61\n\x12ReleaseReservation\x12$.romana.v1.ReleaseReservationRequest\x1a%.romana.v1.ReleaseReservationResponse\x12=\n\x06Lookup\x12\x18.romana.v1.LookupRequest\x1a\x19.romana.v1.LookupResponse\x12:\n\x05Usage\x12\x17.romana.v1.UsageRequest\x1a\x18.romana.v1.UsageResponse\x12[\n\x10ListReservations\x12\".romana.v1.ListReservationsRequest\x1a#.romana.v1.ListReservationsResponse\x12\x43\n\x08Reassert\x12\x1a.romana.v1.ReassertRequest\x1a\x1b.romana.v1.ReassertResponse\x12\x43\n\x08Recovery\x12\x1a.romana.v1.RecoveryRequest\x1a\x1b.romana.v1.RecoveryResponse\x12I\n\nGiveUpNode\x12\x1c.romana.v1.GiveUpNodeRequest\x1a\x1d.romana.v1.GiveUpNodeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'romana.v1.ipam_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOOKUPSTATE']._serialized_start=2606
-  _globals['_LOOKUPSTATE']._serialized_end=2775
-  _globals['_ALLOCATEREQUEST']._serialized_start=92
-  _globals['_ALLOCATEREQUEST']._serialized_end=285
-  _globals['_ALLOCATERESPONSE']._serialized_start=288
-  _globals['_ALLOCATERESPONSE']._serialized_end=430
-  _globals['_RELEASEREQUEST']._serialized_start=432
-  _globals['_RELEASEREQUEST']._serialized_end=494
-  _globals['_RELEASERESPONSE']._serialized_start=496
-  _globals['_RELEASERESPONSE']._serialized_end=596
-  _globals['_REQUESTERROR']._serialized_start=598
-  _globals['_REQUESTERROR']._serialized_end=659
-  _globals['_ALLOCATEBATCHREQUEST']._serialized_start=661
-  _globals['_ALLOCATEBATCHREQUEST']._serialized_end=729
-  _globals['_ALLOCATEOUTCOME']._serialized_start=731
-  _globals['_ALLOCATEOUTCOME']._serialized_end=850
-  _globals['_ALLOCATEBATCHRESPONSE']._serialized_start=852
-  _globals['_ALLOCATEBATCHRESPONSE']._serialized_end=921
-  _globals['_RELEASEBATCHREQUEST']._serialized_start=923
-  _globals['_RELEASEBATCHREQUEST']._serialized_end=989
-  _globals['_RELEASEOUTCOME']._serialized_start=991
-  _globals['_RELEASEOUTCOME']._serialized_end=1108
-  _globals['_RELEASEBATCHRESPONSE']._serialized_start=1110
-  _globals['_RELEASEBATCHRESPONSE']._serialized_end=1177
-  _globals['_LISTATTACHMENTSREQUEST']._serialized_start=1179
-  _globals['_LISTATTACHMENTSREQUEST']._serialized_end=1217
-  _globals['_LISTATTACHMENTSRESPONSE']._serialized_start=1219
-  _globals['_LISTATTACHMENTSRESPONSE']._serialized_end=1306
-  _globals['_REASSERTREQUEST']._serialized_start=1309
-  _globals['_REASSERTREQUEST']._serialized_end=1484
-  _globals['_REASSERTCONFLICT']._serialized_start=1486
-  _globals['_REASSERTCONFLICT']._serialized_end=1584
-  _globals['_REASSERTRESPONSE']._serialized_start=1587
-  _globals['_REASSERTRESPONSE']._serialized_end=1724
-  _globals['_RECOVERYREQUEST']._serialized_start=1726
-  _globals['_RECOVERYREQUEST']._serialized_end=1802
-  _globals['_RECOVERYRESPONSE']._serialized_start=1805
-  _globals['_RECOVERYRESPONSE']._serialized_end=1949
-  _globals['_GIVEUPNODEREQUEST']._serialized_start=1951
-  _globals['_GIVEUPNODEREQUEST']._serialized_end=1984
-  _globals['_GIVEUPNODERESPONSE']._serialized_start=1986
-  _globals['_GIVEUPNODERESPONSE']._serialized_end=2023
-  _globals['_RESERVEREQUEST']._serialized_start=2025
-  _globals['_RESERVEREQUEST']._serialized_end=2069
-  _globals['_RESERVERESPONSE']._serialized_start=2071
-  _globals['_RESERVERESPONSE']._serialized_end=2155
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=2157
-  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2198
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=2200
-  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=2263
-  _globals['_LOOKUPREQUEST']._serialized_start=2265
-  _globals['_LOOKUPREQUEST']._serialized_end=2292
-  _globals['_LOOKUPRESPONSE']._serialized_start=2295
-  _globals['_LOOKUPRESPONSE']._serialized_end=2603
-  _globals['_IPAM']._serialized_start=2778
-  _globals['_IPAM']._serialized_end=3615
+  _globals['_LOOKUPSTATE']._serialized_start=3870
+  _globals['_LOOKUPSTATE']._serialized_end=4066
+  _globals['_ALLOCATEREQUEST']._serialized_start=115
+  _globals['_ALLOCATEREQUEST']._serialized_end=308
+  _globals['_ALLOCATERESPONSE']._serialized_start=311
+  _globals['_ALLOCATERESPONSE']._serialized_end=453
+  _globals['_RELEASEREQUEST']._serialized_start=455
+  _globals['_RELEASEREQUEST']._serialized_end=517
+  _globals['_RELEASERESPONSE']._serialized_start=519
+  _globals['_RELEASERESPONSE']._serialized_end=619
+  _globals['_REQUESTERROR']._serialized_start=621
+  _globals['_REQUESTERROR']._serialized_end=682
+  _globals['_ALLOCATEBATCHREQUEST']._serialized_start=684
+  _globals['_ALLOCATEBATCHREQUEST']._serialized_end=752
+  _globals['_ALLOCATEOUTCOME']._serialized_start=754
+  _globals['_ALLOCATEOUTCOME']._serialized_end=873
+  _globals['_ALLOCATEBATCHRESPONSE']._serialized_start=875
+  _globals['_ALLOCATEBATCHRESPONSE']._serialized_end=944
+  _globals['_RELEASEBATCHREQUEST']._serialized_start=946
+  _globals['_RELEASEBATCHREQUEST']._serialized_end=1012
+  _globals['_RELEASEOUTCOME']._serialized_start=1014
+  _globals['_RELEASEOUTCOME']._serialized_end=1131
+  _globals['_RELEASEBATCHRESPONSE']._serialized_start=1133
+  _globals['_RELEASEBATCHRESPONSE']._serialized_end=1200
+  _globals['_LISTATTACHMENTSREQUEST']._serialized_start=1202
+  _globals['_LISTATTACHMENTSREQUEST']._serialized_end=1240
+  _globals['_LISTATTACHMENTSRESPONSE']._serialized_start=1242
+  _globals['_LISTATTACHMENTSRESPONSE']._serialized_end=1329
+  _globals['_REASSERTREQUEST']._serialized_start=1332
+  _globals['_REASSERTREQUEST']._serialized_end=1507
+  _globals['_REASSERTCONFLICT']._serialized_start=1509
+  _globals['_REASSERTCONFLICT']._serialized_end=1607
+  _globals['_REASSERTRESPONSE']._serialized_start=1610
+  _globals['_REASSERTRESPONSE']._serialized_end=1747
+  _globals['_RECOVERYREQUEST']._serialized_start=1750
+  _globals['_RECOVERYREQUEST']._serialized_end=1882
+  _globals['_RECOVERYRESPONSE']._serialized_start=1885
+  _globals['_RECOVERYRESPONSE']._serialized_end=2054
+  _globals['_GIVEUPNODEREQUEST']._serialized_start=2056
+  _globals['_GIVEUPNODEREQUEST']._serialized_end=2089
+  _globals['_GIVEUPNODERESPONSE']._serialized_start=2091
+  _globals['_GIVEUPNODERESPONSE']._serialized_end=2128
+  _globals['_RESERVEREQUEST']._serialized_start=2130
+  _globals['_RESERVEREQUEST']._serialized_end=2174
+  _globals['_RESERVERESPONSE']._serialized_start=2176
+  _globals['_RESERVERESPONSE']._serialized_end=2260
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_start=2262
+  _globals['_RELEASERESERVATIONREQUEST']._serialized_end=2303
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_start=2305
+  _globals['_RELEASERESERVATIONRESPONSE']._serialized_end=2368
+  _globals['_LOOKUPREQUEST']._serialized_start=2370
+  _globals['_LOOKUPREQUEST']._serialized_end=2397
+  _globals['_LOOKUPRESPONSE']._serialized_start=2400
+  _globals['_LOOKUPRESPONSE']._serialized_end=2900
+  _globals['_USAGEREQUEST']._serialized_start=2902
+  _globals['_USAGEREQUEST']._serialized_end=2916
+  _globals['_ADDRESSCOUNTS']._serialized_start=2919
+  _globals['_ADDRESSCOUNTS']._serialized_end=3059
+  _globals['_NETWORKUSAGE']._serialized_start=3061
+  _globals['_NETWORKUSAGE']._serialized_end=3164
+  _globals['_GROUPUSAGE']._serialized_start=3167
+  _globals['_GROUPUSAGE']._serialized_end=3315
+  _globals['_NODEUSAGE']._serialized_start=3317
+  _globals['_NODEUSAGE']._serialized_end=3439
+  _globals['_USAGERESPONSE']._serialized_start=3442
+  _globals['_USAGERESPONSE']._serialized_end=3594
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_start=3596
+  _globals['_LISTRESERVATIONSREQUEST']._serialized_end=3621
+  _globals['_RESERVATIONENTRY']._serialized_start=3624
+  _globals['_RESERVATIONENTRY']._serialized_end=3770
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_start=3772
+  _globals['_LISTRESERVATIONSRESPONSE']._serialized_end=3867
+  _globals['_IPAM']._serialized_start=4069
+  _globals['_IPAM']._serialized_end=5059
 # @@protoc_insertion_point(module_scope)

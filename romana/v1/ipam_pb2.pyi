@@ -41,6 +41,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from romana.v1 import check_pb2 as _check_pb2
 from romana.v1 import store_pb2 as _store_pb2
 import builtins as _builtins
 import sys
@@ -65,9 +66,13 @@ class _LookupStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LookupSta
     LOOKUP_STATE_UNCLAIMED: _LookupState.ValueType  # 2
     """In a network, in no block."""
     LOOKUP_STATE_FREE: _LookupState.ValueType  # 3
-    """In a block and free."""
+    """In a block and free.
+    `attachment`, `pod` and `released` tell of its last holder where its cool-down is over.
+    """
     LOOKUP_STATE_HELD: _LookupState.ValueType  # 4
     LOOKUP_STATE_COOLING: _LookupState.ValueType  # 5
+    LOOKUP_STATE_RESERVED: _LookupState.ValueType  # 32
+    """Reserved, and held by nobody."""
 
 class LookupState(_LookupState, metaclass=_LookupStateEnumTypeWrapper): ...
 
@@ -77,9 +82,13 @@ LOOKUP_STATE_OUTSIDE: LookupState.ValueType  # 1
 LOOKUP_STATE_UNCLAIMED: LookupState.ValueType  # 2
 """In a network, in no block."""
 LOOKUP_STATE_FREE: LookupState.ValueType  # 3
-"""In a block and free."""
+"""In a block and free.
+`attachment`, `pod` and `released` tell of its last holder where its cool-down is over.
+"""
 LOOKUP_STATE_HELD: LookupState.ValueType  # 4
 LOOKUP_STATE_COOLING: LookupState.ValueType  # 5
+LOOKUP_STATE_RESERVED: LookupState.ValueType  # 32
+"""Reserved, and held by nobody."""
 Global___LookupState: _TypeAlias = LookupState  # noqa: Y015
 
 @_typing.final
@@ -531,20 +540,30 @@ class RecoveryRequest(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     SEEN_REVISION_FIELD_NUMBER: _builtins.int
     SEEN_HISTORY_FIELD_NUMBER: _builtins.int
+    PRESENCE_FIELD_NUMBER: _builtins.int
+    BOOT_ID_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     """The node whose agent asks; empty: a person does."""
     seen_revision: _builtins.int
     seen_history: _builtins.str
+    boot_id: _builtins.str
+    """/proc/sys/kernel/random/boot_id of the asking node: attachments of another boot are worth a look."""
+    @_builtins.property
+    def presence(self) -> _check_pb2.Presence:
+        """What is on the node, where an earlier answer had presence_wanted."""
+
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
         seen_revision: _builtins.int = ...,
         seen_history: _builtins.str = ...,
+        presence: _check_pb2.Presence | None = ...,
+        boot_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["presence", b"presence"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boot_id", b"boot_id", "node", b"node", "presence", b"presence", "seen_history", b"seen_history", "seen_revision", b"seen_revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,11 +579,14 @@ class RecoveryResponse(_message.Message):
     RESTORED_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
     UNKNOWN_FIELD_NUMBER: _builtins.int
+    PRESENCE_WANTED_FIELD_NUMBER: _builtins.int
     history: _builtins.str
     """Names the history that the store is in; another one after each recovery."""
     revision: _builtins.int
     reassert: _builtins.bool
     """The asking node's agent must call Reassert."""
+    presence_wanted: _builtins.int
+    """Not 0: a check wants to know what is on the node; say it at once, in another call, with this number."""
     @_builtins.property
     def restored(self) -> _store_pb2.Restored:
         """Set while a recovery is under way: until it ends no address and no block is given out."""
@@ -586,10 +608,11 @@ class RecoveryResponse(_message.Message):
         restored: _store_pb2.Restored | None = ...,
         waiting: _abc.Iterable[_builtins.str] | None = ...,
         unknown: _abc.Iterable[_builtins.str] | None = ...,
+        presence_wanted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["restored", b"restored"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "reassert", b"reassert", "restored", b"restored", "revision", b"revision", "unknown", b"unknown", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history", b"history", "presence_wanted", b"presence_wanted", "reassert", b"reassert", "restored", b"restored", "revision", b"revision", "unknown", b"unknown", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -762,6 +785,13 @@ class LookupResponse(_message.Message):
     POD_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     RELEASED_FIELD_NUMBER: _builtins.int
+    COOLING_UNTIL_FIELD_NUMBER: _builtins.int
+    RESERVATION_FIELD_NUMBER: _builtins.int
+    RESERVATION_NOTE_FIELD_NUMBER: _builtins.int
+    RESERVED_BY_TOPOLOGY_FIELD_NUMBER: _builtins.int
+    FIRST_OF_NETWORK_FIELD_NUMBER: _builtins.int
+    LAST_OF_NETWORK_FIELD_NUMBER: _builtins.int
+    PAD_FIELD_NUMBER: _builtins.int
     state: Global___LookupState.ValueType
     network: _builtins.str
     group_path: _builtins.str
@@ -769,6 +799,16 @@ class LookupResponse(_message.Message):
     block: _builtins.str
     """The block and its owner, when there is one."""
     node: _builtins.str
+    reservation: _builtins.str
+    """The reservation that it lies in, "10.40.0.0/28"."""
+    reservation_note: _builtins.str
+    reserved_by_topology: _builtins.bool
+    """The reservation is the topology document's own."""
+    first_of_network: _builtins.bool
+    """It is the first, or the last, address of its network; romana gives both out as any other."""
+    last_of_network: _builtins.bool
+    pad: _builtins.bool
+    """It lies in a prefix of its network that no group has, and is never given out."""
     @_builtins.property
     def attachment(self) -> _store_pb2.AttachmentKey:
         """The holder, or the last one while cooling."""
@@ -779,6 +819,10 @@ class LookupResponse(_message.Message):
     def since(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def released(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def cooling_until(self) -> _timestamp_pb2.Timestamp:
+        """While cooling: when its cool-down is over, as this ipamd counts it."""
+
     def __init__(
         self,
         *,
@@ -792,11 +836,299 @@ class LookupResponse(_message.Message):
         pod: _store_pb2.PodRef | None = ...,
         since: _timestamp_pb2.Timestamp | None = ...,
         released: _timestamp_pb2.Timestamp | None = ...,
+        cooling_until: _timestamp_pb2.Timestamp | None = ...,
+        reservation: _builtins.str = ...,
+        reservation_note: _builtins.str = ...,
+        reserved_by_topology: _builtins.bool = ...,
+        first_of_network: _builtins.bool = ...,
+        last_of_network: _builtins.bool = ...,
+        pad: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "pod", b"pod", "released", b"released", "since", b"since"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "cooling_until", b"cooling_until", "pod", b"pod", "released", b"released", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "block", b"block", "group_name", b"group_name", "group_path", b"group_path", "network", b"network", "node", b"node", "pod", b"pod", "released", b"released", "since", b"since", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachment", b"attachment", "block", b"block", "cooling_until", b"cooling_until", "first_of_network", b"first_of_network", "group_name", b"group_name", "group_path", b"group_path", "last_of_network", b"last_of_network", "network", b"network", "node", b"node", "pad", b"pad", "pod", b"pod", "released", b"released", "reservation", b"reservation", "reservation_note", b"reservation_note", "reserved_by_topology", b"reserved_by_topology", "since", b"since", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupResponse: _TypeAlias = LookupResponse  # noqa: Y015
+
+@_typing.final
+class UsageRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageRequest: _TypeAlias = UsageRequest  # noqa: Y015
+
+@_typing.final
+class AddressCounts(_message.Message):
+    """Addresses by how they stand; total = allocated + cooling + reserved + free. Numbers of IPv6 that do not fit are 2^64 - 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    ALLOCATED_FIELD_NUMBER: _builtins.int
+    COOLING_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    FREE_FIELD_NUMBER: _builtins.int
+    BLOCKS_USED_FIELD_NUMBER: _builtins.int
+    BLOCKS_LEFT_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    allocated: _builtins.int
+    cooling: _builtins.int
+    """Released, and the cool-down is not over."""
+    reserved: _builtins.int
+    """Reserved, and neither allocated nor cooling."""
+    free: _builtins.int
+    """Never used, or cooled."""
+    blocks_used: _builtins.int
+    """Blocks in somebody's hands; one whose owner is gone counts until its addresses have cooled."""
+    blocks_left: _builtins.int
+    """Blocks that can still be claimed."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        allocated: _builtins.int = ...,
+        cooling: _builtins.int = ...,
+        reserved: _builtins.int = ...,
+        free: _builtins.int = ...,
+        blocks_used: _builtins.int = ...,
+        blocks_left: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allocated", b"allocated", "blocks_left", b"blocks_left", "blocks_used", b"blocks_used", "cooling", b"cooling", "free", b"free", "reserved", b"reserved", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddressCounts: _TypeAlias = AddressCounts  # noqa: Y015
+
+@_typing.final
+class NetworkUsage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    PADDED_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    cidr: _builtins.str
+    padded: _builtins.int
+    """Addresses in no group (pads): never given out, and not in `counts`."""
+    @_builtins.property
+    def counts(self) -> Global___AddressCounts:
+        """Of all its groups."""
+
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        counts: Global___AddressCounts | None = ...,
+        padded: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "counts", b"counts", "network", b"network", "padded", b"padded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NetworkUsage: _TypeAlias = NetworkUsage  # noqa: Y015
+
+@_typing.final
+class GroupUsage(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    BLOCK_MASK_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    path: _builtins.str
+    name: _builtins.str
+    cidr: _builtins.str
+    block_mask: _builtins.int
+    nodes: _builtins.int
+    """Nodes that stand in it."""
+    @_builtins.property
+    def counts(self) -> Global___AddressCounts: ...
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        path: _builtins.str = ...,
+        name: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        block_mask: _builtins.int = ...,
+        nodes: _builtins.int = ...,
+        counts: Global___AddressCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_mask", b"block_mask", "cidr", b"cidr", "counts", b"counts", "name", b"name", "network", b"network", "nodes", b"nodes", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GroupUsage: _TypeAlias = GroupUsage  # noqa: Y015
+
+@_typing.final
+class NodeUsage(_message.Message):
+    """A node in one network: the addresses of its own blocks; `blocks_left` is its group's."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    GROUP_PATH_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    node: _builtins.str
+    """Empty: of blocks that nobody owns any more."""
+    group_path: _builtins.str
+    """Where it stands; empty: nowhere in that network (any more)."""
+    draining: _builtins.bool
+    @_builtins.property
+    def counts(self) -> Global___AddressCounts: ...
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        node: _builtins.str = ...,
+        group_path: _builtins.str = ...,
+        draining: _builtins.bool = ...,
+        counts: Global___AddressCounts | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "draining", b"draining", "group_path", b"group_path", "network", b"network", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeUsage: _TypeAlias = NodeUsage  # noqa: Y015
+
+@_typing.final
+class UsageResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORKS_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    """Topology, nodes, blocks and reservations are of this revision or newer; addresses are as this ipamd last heard."""
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NetworkUsage]:
+        """In the order of the topology document."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupUsage]: ...
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeUsage]:
+        """By network, then by name."""
+
+    def __init__(
+        self,
+        *,
+        networks: _abc.Iterable[Global___NetworkUsage] | None = ...,
+        groups: _abc.Iterable[Global___GroupUsage] | None = ...,
+        nodes: _abc.Iterable[Global___NodeUsage] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "networks", b"networks", "nodes", b"nodes", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageResponse: _TypeAlias = UsageResponse  # noqa: Y015
+
+@_typing.final
+class ListReservationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReservationsRequest: _TypeAlias = ListReservationsRequest  # noqa: Y015
+
+@_typing.final
+class ReservationEntry(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    CONFIRMED_FIELD_NUMBER: _builtins.int
+    BY_TOPOLOGY_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    cidr: _builtins.str
+    note: _builtins.str
+    confirmed: _builtins.bool
+    """False: it was begun and not finished. Its addresses are kept back all the same; reserving it again finishes it."""
+    by_topology: _builtins.bool
+    """It stands in the topology document, and goes with it."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Absent for the topology document's own."""
+
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        note: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        confirmed: _builtins.bool = ...,
+        by_topology: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_topology", b"by_topology", "cidr", b"cidr", "confirmed", b"confirmed", "network", b"network", "note", b"note", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReservationEntry: _TypeAlias = ReservationEntry  # noqa: Y015
+
+@_typing.final
+class ListReservationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESERVATIONS_FIELD_NUMBER: _builtins.int
+    REVISION_FIELD_NUMBER: _builtins.int
+    revision: _builtins.int
+    @_builtins.property
+    def reservations(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReservationEntry]:
+        """By network and address."""
+
+    def __init__(
+        self,
+        *,
+        reservations: _abc.Iterable[Global___ReservationEntry] | None = ...,
+        revision: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reservations", b"reservations", "revision", b"revision"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListReservationsResponse: _TypeAlias = ListReservationsResponse  # noqa: Y015

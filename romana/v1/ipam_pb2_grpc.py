@@ -74,6 +74,16 @@ class IpamStub(object):
                 request_serializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_ipam__pb2.LookupResponse.FromString,
                 _registered_method=True)
+        self.Usage = channel.unary_unary(
+                '/romana.v1.Ipam/Usage',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.UsageRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.UsageResponse.FromString,
+                _registered_method=True)
+        self.ListReservations = channel.unary_unary(
+                '/romana.v1.Ipam/ListReservations',
+                request_serializer=romana_dot_v1_dot_ipam__pb2.ListReservationsRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_ipam__pb2.ListReservationsResponse.FromString,
+                _registered_method=True)
         self.Reassert = channel.unary_unary(
                 '/romana.v1.Ipam/Reassert',
                 request_serializer=romana_dot_v1_dot_ipam__pb2.ReassertRequest.SerializeToString,
@@ -150,6 +160,20 @@ class IpamServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Usage(self, request, context):
+        """How full networks, groups and nodes are, all of one moment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReservations(self, request, context):
+        """What is reserved: by operators, and by the topology document.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Reassert(self, request, context):
         """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
         of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
@@ -214,6 +238,16 @@ def add_IpamServicer_to_server(servicer, server):
                     servicer.Lookup,
                     request_deserializer=romana_dot_v1_dot_ipam__pb2.LookupRequest.FromString,
                     response_serializer=romana_dot_v1_dot_ipam__pb2.LookupResponse.SerializeToString,
+            ),
+            'Usage': grpc.unary_unary_rpc_method_handler(
+                    servicer.Usage,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.UsageRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.UsageResponse.SerializeToString,
+            ),
+            'ListReservations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReservations,
+                    request_deserializer=romana_dot_v1_dot_ipam__pb2.ListReservationsRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_ipam__pb2.ListReservationsResponse.SerializeToString,
             ),
             'Reassert': grpc.unary_unary_rpc_method_handler(
                     servicer.Reassert,
@@ -447,6 +481,60 @@ class Ipam(object):
             '/romana.v1.Ipam/Lookup',
             romana_dot_v1_dot_ipam__pb2.LookupRequest.SerializeToString,
             romana_dot_v1_dot_ipam__pb2.LookupResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Usage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/Usage',
+            romana_dot_v1_dot_ipam__pb2.UsageRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.UsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListReservations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/romana.v1.Ipam/ListReservations',
+            romana_dot_v1_dot_ipam__pb2.ListReservationsRequest.SerializeToString,
+            romana_dot_v1_dot_ipam__pb2.ListReservationsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,10 @@ class IpamStub:
     """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
     Lookup: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]
     """Says all there is to know of one address."""
+    Usage: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.UsageRequest, _ipam_pb2.UsageResponse]
+    """How full networks, groups and nodes are, all of one moment."""
+    ListReservations: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ListReservationsRequest, _ipam_pb2.ListReservationsResponse]
+    """What is reserved: by operators, and by the topology document."""
     Reassert: _grpc.UnaryUnaryMultiCallable[_ipam_pb2.ReassertRequest, _ipam_pb2.ReassertResponse]
     """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
     of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
@@ -107,6 +111,10 @@ class IpamAsyncStub(IpamStub):
     """Ends a reservation of just that prefix; NOT_FOUND when there is none (any more)."""
     Lookup: _aio.UnaryUnaryMultiCallable[_ipam_pb2.LookupRequest, _ipam_pb2.LookupResponse]  # type: ignore[assignment]
     """Says all there is to know of one address."""
+    Usage: _aio.UnaryUnaryMultiCallable[_ipam_pb2.UsageRequest, _ipam_pb2.UsageResponse]  # type: ignore[assignment]
+    """How full networks, groups and nodes are, all of one moment."""
+    ListReservations: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ListReservationsRequest, _ipam_pb2.ListReservationsResponse]  # type: ignore[assignment]
+    """What is reserved: by operators, and by the topology document."""
     Reassert: _aio.UnaryUnaryMultiCallable[_ipam_pb2.ReassertRequest, _ipam_pb2.ReassertResponse]  # type: ignore[assignment]
     """Writes again what a restored store has lost of a node's live attachments; while the store recovers, it also releases those
     of the node that live no more, and counts the node as heard. Idempotent; agents call it at their start, and when told to.
@@ -180,6 +188,22 @@ class IpamServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ipam_pb2.LookupResponse, _abc.Awaitable[_ipam_pb2.LookupResponse]]:
         """Says all there is to know of one address."""
+
+    @_abc_1.abstractmethod
+    def Usage(
+        self,
+        request: _ipam_pb2.UsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.UsageResponse, _abc.Awaitable[_ipam_pb2.UsageResponse]]:
+        """How full networks, groups and nodes are, all of one moment."""
+
+    @_abc_1.abstractmethod
+    def ListReservations(
+        self,
+        request: _ipam_pb2.ListReservationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ipam_pb2.ListReservationsResponse, _abc.Awaitable[_ipam_pb2.ListReservationsResponse]]:
+        """What is reserved: by operators, and by the topology document."""
 
     @_abc_1.abstractmethod
     def Reassert(

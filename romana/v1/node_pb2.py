@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from romana.v1 import store_pb2 as romana_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14romana/v1/node.proto\x12\tromana.v1\x1a\x15romana/v1/store.proto\"\xa4\x01\n\x0e\x41\x64\x64NodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x35\n\x06labels\x18\x04 \x03(\x0b\x32%.romana.v1.AddNodeRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"S\n\x0f\x41\x64\x64NodeResponse\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.romana.v1.Node\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"V\n\x0fGetNodeResponse\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.romana.v1.Node\x12$\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x14.romana.v1.NodeBlock\"W\n\tNodeBlock\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\r\x12\x0f\n\x07\x63ooling\x18\x04 \x01(\r\x12\x0c\n\x04\x66ree\x18\x05 \x01(\r\"\x12\n\x10ListNodesRequest\"E\n\x11ListNodesResponse\x12\x1e\n\x05nodes\x18\x01 \x03(\x0b\x32\x0f.romana.v1.Node\x12\x10\n\x08revision\x18\x02 \x01(\x03\".\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04undo\x18\x02 \x01(\x08\"Y\n\x11\x44rainNodeResponse\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.romana.v1.Node\x12\x13\n\x0b\x61ttachments\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\x03\"=\n\x11RemoveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0b\n\x03uid\x18\x03 \x01(\t\"I\n\x12RemoveNodeResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\x12\x10\n\x08released\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14romana/v1/node.proto\x12\tromana.v1\x1a\x15romana/v1/store.proto\"\xa4\x01\n\x0e\x41\x64\x64NodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03uid\x18\x02 \x01(\t\x12\x11\n\taddresses\x18\x03 \x03(\t\x12\x35\n\x06labels\x18\x04 \x03(\x0b\x32%.romana.v1.AddNodeRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"|\n\x0f\x41\x64\x64NodeResponse\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.romana.v1.Node\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\'\n\x07pending\x18\x1a \x03(\x0b\x32\x16.romana.v1.PendingMove\"K\n\x0bPendingMove\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"\x1e\n\x0eGetNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x7f\n\x0fGetNodeResponse\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.romana.v1.Node\x12$\n\x06\x62locks\x18\x02 \x03(\x0b\x32\x14.romana.v1.NodeBlock\x12\'\n\x07pending\x18\x1a \x03(\x0b\x32\x16.romana.v1.PendingMove\"i\n\tNodeBlock\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x0c\n\x04held\x18\x03 \x01(\r\x12\x0f\n\x07\x63ooling\x18\x04 \x01(\r\x12\x0c\n\x04\x66ree\x18\x05 \x01(\r\x12\x10\n\x08reserved\x18  \x01(\r\"\x12\n\x10ListNodesRequest\"n\n\x11ListNodesResponse\x12\x1e\n\x05nodes\x18\x01 \x03(\x0b\x32\x0f.romana.v1.Node\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12\'\n\x07pending\x18\x1a \x03(\x0b\x32\x16.romana.v1.PendingMove\".\n\x10\x44rainNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04undo\x18\x02 \x01(\x08\"\xab\x01\n\x11\x44rainNodeResponse\x12\x1d\n\x04node\x18\x01 \x01(\x0b\x32\x0f.romana.v1.Node\x12\x13\n\x0b\x61ttachments\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\x03\x12\'\n\x04left\x18\x1a \x03(\x0b\x32\x19.romana.v1.LeftAttachment\x12\'\n\x07pending\x18\x1b \x03(\x0b\x32\x16.romana.v1.PendingMove\"j\n\x0eLeftAttachment\x12%\n\x03key\x18\x01 \x01(\x0b\x32\x18.romana.v1.AttachmentKey\x12\x1e\n\x03pod\x18\x02 \x01(\x0b\x32\x11.romana.v1.PodRef\x12\x11\n\taddresses\x18\x03 \x03(\t\"=\n\x11RemoveNodeRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\x12\x0b\n\x03uid\x18\x03 \x01(\t\"I\n\x12RemoveNodeResponse\x12\x0f\n\x07removed\x18\x01 \x01(\x08\x12\x10\n\x08released\x18\x02 \x01(\r\x12\x10\n\x08revision\x18\x03 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,23 +39,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDNODEREQUEST_LABELSENTRY']._serialized_start=178
   _globals['_ADDNODEREQUEST_LABELSENTRY']._serialized_end=223
   _globals['_ADDNODERESPONSE']._serialized_start=225
-  _globals['_ADDNODERESPONSE']._serialized_end=308
-  _globals['_GETNODEREQUEST']._serialized_start=310
-  _globals['_GETNODEREQUEST']._serialized_end=340
-  _globals['_GETNODERESPONSE']._serialized_start=342
-  _globals['_GETNODERESPONSE']._serialized_end=428
-  _globals['_NODEBLOCK']._serialized_start=430
-  _globals['_NODEBLOCK']._serialized_end=517
-  _globals['_LISTNODESREQUEST']._serialized_start=519
-  _globals['_LISTNODESREQUEST']._serialized_end=537
-  _globals['_LISTNODESRESPONSE']._serialized_start=539
-  _globals['_LISTNODESRESPONSE']._serialized_end=608
-  _globals['_DRAINNODEREQUEST']._serialized_start=610
-  _globals['_DRAINNODEREQUEST']._serialized_end=656
-  _globals['_DRAINNODERESPONSE']._serialized_start=658
-  _globals['_DRAINNODERESPONSE']._serialized_end=747
-  _globals['_REMOVENODEREQUEST']._serialized_start=749
-  _globals['_REMOVENODEREQUEST']._serialized_end=810
-  _globals['_REMOVENODERESPONSE']._serialized_start=812
-  _globals['_REMOVENODERESPONSE']._serialized_end=885
+  _globals['_ADDNODERESPONSE']._serialized_end=349
+  _globals['_PENDINGMOVE']._serialized_start=351
+  _globals['_PENDINGMOVE']._serialized_end=426
+  _globals['_GETNODEREQUEST']._serialized_start=428
+  _globals['_GETNODEREQUEST']._serialized_end=458
+  _globals['_GETNODERESPONSE']._serialized_start=460
+  _globals['_GETNODERESPONSE']._serialized_end=587
+  _globals['_NODEBLOCK']._serialized_start=589
+  _globals['_NODEBLOCK']._serialized_end=694
+  _globals['_LISTNODESREQUEST']._serialized_start=696
+  _globals['_LISTNODESREQUEST']._serialized_end=714
+  _globals['_LISTNODESRESPONSE']._serialized_start=716
+  _globals['_LISTNODESRESPONSE']._serialized_end=826
+  _globals['_DRAINNODEREQUEST']._serialized_start=828
+  _globals['_DRAINNODEREQUEST']._serialized_end=874
+  _globals['_DRAINNODERESPONSE']._serialized_start=877
+  _globals['_DRAINNODERESPONSE']._serialized_end=1048
+  _globals['_LEFTATTACHMENT']._serialized_start=1050
+  _globals['_LEFTATTACHMENT']._serialized_end=1156
+  _globals['_REMOVENODEREQUEST']._serialized_start=1158
+  _globals['_REMOVENODEREQUEST']._serialized_end=1219
+  _globals['_REMOVENODERESPONSE']._serialized_start=1221
+  _globals['_REMOVENODERESPONSE']._serialized_end=1294
 # @@protoc_insertion_point(module_scope)

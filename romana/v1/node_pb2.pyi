@@ -82,26 +82,64 @@ class AddNodeResponse(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     CHANGED_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     changed: _builtins.bool
     """False when the node was there already, just so."""
     revision: _builtins.int
     """etcd revision at which this is true."""
     @_builtins.property
     def node(self) -> _store_pb2.Node: ...
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingMove]:
+        """Where its labels would place it elsewhere: it stays until it was drained."""
+
     def __init__(
         self,
         *,
         node: _store_pb2.Node | None = ...,
         changed: _builtins.bool = ...,
         revision: _builtins.int = ...,
+        pending: _abc.Iterable[Global___PendingMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "node", b"node", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed", b"changed", "node", b"node", "pending", b"pending", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddNodeResponse: _TypeAlias = AddNodeResponse  # noqa: Y015
+
+@_typing.final
+class PendingMove(_message.Message):
+    """A node whose labels ask for another group than it stands in. It keeps its group and blocks until it was drained, and moves then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    NETWORK_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    network: _builtins.str
+    before: _builtins.str
+    """The group that it stands in, as "rack-1 10.42.0.0/18"."""
+    after: _builtins.str
+    """The one that it would go to now; empty: no group of this network takes it any more."""
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        network: _builtins.str = ...,
+        before: _builtins.str = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "network", b"network", "node", b"node"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PendingMove: _TypeAlias = PendingMove  # noqa: Y015
 
 @_typing.final
 class GetNodeRequest(_message.Message):
@@ -128,19 +166,23 @@ class GetNodeResponse(_message.Message):
 
     NODE_FIELD_NUMBER: _builtins.int
     BLOCKS_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def node(self) -> _store_pb2.Node: ...
     @_builtins.property
     def blocks(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeBlock]: ...
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingMove]: ...
     def __init__(
         self,
         *,
         node: _store_pb2.Node | None = ...,
         blocks: _abc.Iterable[Global___NodeBlock] | None = ...,
+        pending: _abc.Iterable[Global___PendingMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "node", b"node", "pending", b"pending"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -155,13 +197,16 @@ class NodeBlock(_message.Message):
     HELD_FIELD_NUMBER: _builtins.int
     COOLING_FIELD_NUMBER: _builtins.int
     FREE_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     cidr: _builtins.str
     held: _builtins.int
     cooling: _builtins.int
     """Released, and its cool-down is not over."""
     free: _builtins.int
-    """Never used, or cooled."""
+    """Never used, or cooled, and not reserved."""
+    reserved: _builtins.int
+    """Reserved, and neither held nor cooling."""
     def __init__(
         self,
         *,
@@ -170,10 +215,11 @@ class NodeBlock(_message.Message):
         held: _builtins.int = ...,
         cooling: _builtins.int = ...,
         free: _builtins.int = ...,
+        reserved: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "cooling", b"cooling", "free", b"free", "held", b"held", "network", b"network"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "cooling", b"cooling", "free", b"free", "held", b"held", "network", b"network", "reserved", b"reserved"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,18 +246,22 @@ class ListNodesResponse(_message.Message):
 
     NODES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[_store_pb2.Node]: ...
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingMove]: ...
     def __init__(
         self,
         *,
         nodes: _abc.Iterable[_store_pb2.Node] | None = ...,
         revision: _builtins.int = ...,
+        pending: _abc.Iterable[Global___PendingMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "pending", b"pending", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -247,25 +297,69 @@ class DrainNodeResponse(_message.Message):
     NODE_FIELD_NUMBER: _builtins.int
     ATTACHMENTS_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    LEFT_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     attachments: _builtins.int
     """Attachments that are left on it."""
     revision: _builtins.int
     @_builtins.property
     def node(self) -> _store_pb2.Node: ...
+    @_builtins.property
+    def left(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeftAttachment]:
+        """Some of them, at most 100, with their pods."""
+
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[Global___PendingMove]:
+        """Moves that wait for this drain; done once no attachment is left and the addresses have cooled."""
+
     def __init__(
         self,
         *,
         node: _store_pb2.Node | None = ...,
         attachments: _builtins.int = ...,
         revision: _builtins.int = ...,
+        left: _abc.Iterable[Global___LeftAttachment] | None = ...,
+        pending: _abc.Iterable[Global___PendingMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "node", b"node", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attachments", b"attachments", "left", b"left", "node", b"node", "pending", b"pending", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainNodeResponse: _TypeAlias = DrainNodeResponse  # noqa: Y015
+
+@_typing.final
+class LeftAttachment(_message.Message):
+    """An attachment that keeps a node from being drained."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: _builtins.int
+    POD_FIELD_NUMBER: _builtins.int
+    ADDRESSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def key(self) -> _store_pb2.AttachmentKey: ...
+    @_builtins.property
+    def pod(self) -> _store_pb2.PodRef:
+        """Absent for an attachment without a pod."""
+
+    @_builtins.property
+    def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        key: _store_pb2.AttachmentKey | None = ...,
+        pod: _store_pb2.PodRef | None = ...,
+        addresses: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "pod", b"pod"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "key", b"key", "pod", b"pod"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeftAttachment: _TypeAlias = LeftAttachment  # noqa: Y015
 
 @_typing.final
 class RemoveNodeRequest(_message.Message):

@@ -260,12 +260,15 @@ class Placement(_message.Message):
     GROUP_PATH_FIELD_NUMBER: _builtins.int
     GROUP_NAME_FIELD_NUMBER: _builtins.int
     GROUP_CIDR_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
     network: _builtins.str
     group_path: _builtins.str
     """Indexes down the map, "dc/1/0"; the network's name alone when its map has one group."""
     group_name: _builtins.str
     group_cidr: _builtins.str
     """The group's prefix, "10.42.64.0/19"."""
+    kept: _builtins.bool
+    """The node's labels came to ask for another group, or for none: it stays here until it was drained. False again once they fit."""
     def __init__(
         self,
         *,
@@ -273,10 +276,11 @@ class Placement(_message.Message):
         group_path: _builtins.str = ...,
         group_name: _builtins.str = ...,
         group_cidr: _builtins.str = ...,
+        kept: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_cidr", b"group_cidr", "group_name", b"group_name", "group_path", b"group_path", "network", b"network"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_cidr", b"group_cidr", "group_name", b"group_name", "group_path", b"group_path", "kept", b"kept", "network", b"network"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

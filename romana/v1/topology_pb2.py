@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from romana.v1 import node_pb2 as romana_dot_v1_dot_node__pb2
 from romana.v1 import store_pb2 as romana_dot_v1_dot_store__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18romana/v1/topology.proto\x12\tromana.v1\x1a\x14romana/v1/node.proto\x1a\x15romana/v1/store.proto\".\n\rDocumentFault\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"2\n\x06\x46\x61ults\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.romana.v1.DocumentFault\" \n\x0c\x41pplyRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"F\n\rApplyResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\" \n\x0c\x43heckRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"\x90\x01\n\rCheckResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12(\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x18.romana.v1.DocumentFault\x12\x10\n\x08refusals\x18\x03 \x03(\t\x12#\n\x08prefixes\x18\x04 \x03(\x0b\x32\x11.romana.v1.Prefix\x12\x12\n\ngiven_back\x18\x05 \x03(\t\"\x1f\n\x0bPlanRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"Z\n\x0cPrefixChange\x12\x0c\n\x04\x66\x61te\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0c\n\x04\x63idr\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\"H\n\x08NodeMove\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"~\n\rBlockInTheWay\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04held\x18\x04 \x01(\r\x12\x0f\n\x07\x63ooling\x18\x05 \x01(\r\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\taddresses\x18\x07 \x03(\t\"\x92\x02\n\x0cPlanResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x12(\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x18.romana.v1.DocumentFault\x12\x10\n\x08refusals\x18\x03 \x03(\t\x12)\n\x08prefixes\x18\x04 \x03(\x0b\x32\x17.romana.v1.PrefixChange\x12\"\n\x05moves\x18\x05 \x03(\x0b\x32\x13.romana.v1.NodeMove\x12\x12\n\ngiven_back\x18\x06 \x03(\t\x12,\n\nin_the_way\x18\x07 \x03(\x0b\x32\x18.romana.v1.BlockInTheWay\x12\x12\n\ngeneration\x18\x08 \x01(\x04\x12\x10\n\x08revision\x18\t \x01(\x03\"\r\n\x0bShowRequest\"k\n\x0cShowResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12#\n\x08prefixes\x18\x03 \x03(\x0b\x32\x11.romana.v1.Prefix\x12\x10\n\x08revision\x18\x04 \x01(\x03\"\x9a\x02\n\x06Prefix\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04\x63idr\x18\x04 \x01(\t\x12\x0b\n\x03pad\x18\x05 \x01(\x08\x12\r\n\x05nodes\x18\x06 \x03(\t\x12\x12\n\nblock_mask\x18\x07 \x01(\r\x12\x14\n\x0c\x62locks_owned\x18\x08 \x01(\r\x12\x14\n\x0c\x62locks_total\x18\t \x01(\x04\x12\x35\n\nassignment\x18\n \x03(\x0b\x32!.romana.v1.Prefix.AssignmentEntry\x12\x0f\n\x07routing\x18\x0b \x01(\t\x1a\x31\n\x0f\x41ssignmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x32\xd3\x04\n\x08Topology\x12:\n\x05\x41pply\x12\x17.romana.v1.ApplyRequest\x1a\x18.romana.v1.ApplyResponse\x12:\n\x05\x43heck\x12\x17.romana.v1.CheckRequest\x1a\x18.romana.v1.CheckResponse\x12\x37\n\x04Plan\x12\x16.romana.v1.PlanRequest\x1a\x17.romana.v1.PlanResponse\x12\x37\n\x04Show\x12\x16.romana.v1.ShowRequest\x1a\x17.romana.v1.ShowResponse\x12\x46\n\tListNodes\x12\x1b.romana.v1.ListNodesRequest\x1a\x1c.romana.v1.ListNodesResponse\x12@\n\x07GetNode\x12\x19.romana.v1.GetNodeRequest\x1a\x1a.romana.v1.GetNodeResponse\x12@\n\x07\x41\x64\x64Node\x12\x19.romana.v1.AddNodeRequest\x1a\x1a.romana.v1.AddNodeResponse\x12\x46\n\tDrainNode\x12\x1b.romana.v1.DrainNodeRequest\x1a\x1c.romana.v1.DrainNodeResponse\x12I\n\nRemoveNode\x12\x1c.romana.v1.RemoveNodeRequest\x1a\x1d.romana.v1.RemoveNodeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18romana/v1/topology.proto\x12\tromana.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14romana/v1/node.proto\x1a\x15romana/v1/store.proto\".\n\rDocumentFault\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"2\n\x06\x46\x61ults\x12(\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32\x18.romana.v1.DocumentFault\" \n\x0c\x41pplyRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"F\n\rApplyResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\x12\x10\n\x08revision\x18\x03 \x01(\x03\" \n\x0c\x43heckRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"\x90\x01\n\rCheckResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12(\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x18.romana.v1.DocumentFault\x12\x10\n\x08refusals\x18\x03 \x03(\t\x12#\n\x08prefixes\x18\x04 \x03(\x0b\x32\x11.romana.v1.Prefix\x12\x12\n\ngiven_back\x18\x05 \x03(\t\"\x1f\n\x0bPlanRequest\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\"Z\n\x0cPrefixChange\x12\x0c\n\x04\x66\x61te\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0c\n\x04\x63idr\x18\x03 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x05 \x01(\t\"H\n\x08NodeMove\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0f\n\x07network\x18\x02 \x01(\t\x12\x0e\n\x06\x62\x65\x66ore\x18\x03 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x04 \x01(\t\"~\n\rBlockInTheWay\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x0c\n\x04held\x18\x04 \x01(\r\x12\x0f\n\x07\x63ooling\x18\x05 \x01(\r\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x11\n\taddresses\x18\x07 \x03(\t\"\x92\x02\n\x0cPlanResponse\x12\x0f\n\x07\x63hanged\x18\x01 \x01(\x08\x12(\n\x06\x66\x61ults\x18\x02 \x03(\x0b\x32\x18.romana.v1.DocumentFault\x12\x10\n\x08refusals\x18\x03 \x03(\t\x12)\n\x08prefixes\x18\x04 \x03(\x0b\x32\x17.romana.v1.PrefixChange\x12\"\n\x05moves\x18\x05 \x03(\x0b\x32\x13.romana.v1.NodeMove\x12\x12\n\ngiven_back\x18\x06 \x03(\t\x12,\n\nin_the_way\x18\x07 \x03(\x0b\x32\x18.romana.v1.BlockInTheWay\x12\x12\n\ngeneration\x18\x08 \x01(\x04\x12\x10\n\x08revision\x18\t \x01(\x03\"\r\n\x0bShowRequest\"\xe6\x01\n\x0cShowResponse\x12\x10\n\x08\x64ocument\x18\x01 \x01(\x0c\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12#\n\x08prefixes\x18\x03 \x03(\x0b\x32\x11.romana.v1.Prefix\x12\x10\n\x08revision\x18\x04 \x01(\x03\x12\"\n\x04\x66ull\x18\x1a \x03(\x0b\x32\x14.romana.v1.FullGroup\x12,\n\treturning\x18\x1b \x03(\x0b\x32\x19.romana.v1.ReturningBlock\x12\'\n\x07pending\x18\x1c \x03(\x0b\x32\x16.romana.v1.PendingMove\"\x12\n\x10WatchFullRequest\"2\n\nFullGroups\x12$\n\x06groups\x18\x01 \x03(\x0b\x32\x14.romana.v1.FullGroup\"\xd4\x01\n\tFullGroup\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04\x63idr\x18\x04 \x01(\t\x12\x12\n\nblock_mask\x18\x05 \x01(\r\x12\x0e\n\x06\x62locks\x18\x06 \x01(\x04\x12\x10\n\x08reserved\x18\x07 \x01(\x04\x12\x11\n\treturning\x18\x08 \x01(\x04\x12\x0e\n\x06urgent\x18\t \x01(\x08\x12%\n\x06owners\x18\n \x03(\x0b\x32\x15.romana.v1.ShortOwner\x12\x0c\n\x04help\x18\x0b \x03(\t\"Z\n\nShortOwner\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0e\n\x06tenant\x18\x02 \x01(\t\x12\x0f\n\x07segment\x18\x03 \x01(\t\x12\x1d\n\x04need\x18\x04 \x01(\x0e\x32\x0f.romana.v1.Need\"\x99\x01\n\x0eReturningBlock\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04\x63idr\x18\x02 \x01(\t\x12\x0c\n\x04node\x18\x03 \x01(\t\x12\x10\n\x08node_uid\x18\x04 \x01(\t\x12\x0c\n\x04held\x18\x05 \x01(\r\x12\x0f\n\x07\x63ooling\x18\x06 \x01(\r\x12)\n\x05ready\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x9a\x02\n\x06Prefix\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\x0c\n\x04path\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0c\n\x04\x63idr\x18\x04 \x01(\t\x12\x0b\n\x03pad\x18\x05 \x01(\x08\x12\r\n\x05nodes\x18\x06 \x03(\t\x12\x12\n\nblock_mask\x18\x07 \x01(\r\x12\x14\n\x0c\x62locks_owned\x18\x08 \x01(\r\x12\x14\n\x0c\x62locks_total\x18\t \x01(\x04\x12\x35\n\nassignment\x18\n \x03(\x0b\x32!.romana.v1.Prefix.AssignmentEntry\x12\x0f\n\x07routing\x18\x0b \x01(\t\x1a\x31\n\x0f\x41ssignmentEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01*K\n\x04Need\x12\x14\n\x10NEED_UNSPECIFIED\x10\x00\x12\x0c\n\x08NEED_OUT\x10\x01\x12\x10\n\x0cNEED_COOLING\x10\x02\x12\r\n\tNEED_NEAR\x10\x03\x32\x96\x05\n\x08Topology\x12:\n\x05\x41pply\x12\x17.romana.v1.ApplyRequest\x1a\x18.romana.v1.ApplyResponse\x12:\n\x05\x43heck\x12\x17.romana.v1.CheckRequest\x1a\x18.romana.v1.CheckResponse\x12\x37\n\x04Plan\x12\x16.romana.v1.PlanRequest\x1a\x17.romana.v1.PlanResponse\x12\x37\n\x04Show\x12\x16.romana.v1.ShowRequest\x1a\x17.romana.v1.ShowResponse\x12\x46\n\tListNodes\x12\x1b.romana.v1.ListNodesRequest\x1a\x1c.romana.v1.ListNodesResponse\x12@\n\x07GetNode\x12\x19.romana.v1.GetNodeRequest\x1a\x1a.romana.v1.GetNodeResponse\x12@\n\x07\x41\x64\x64Node\x12\x19.romana.v1.AddNodeRequest\x1a\x1a.romana.v1.AddNodeResponse\x12\x46\n\tDrainNode\x12\x1b.romana.v1.DrainNodeRequest\x1a\x1c.romana.v1.DrainNodeResponse\x12I\n\nRemoveNode\x12\x1c.romana.v1.RemoveNodeRequest\x1a\x1d.romana.v1.RemoveNodeResponse\x12\x41\n\tWatchFull\x12\x1b.romana.v1.WatchFullRequest\x1a\x15.romana.v1.FullGroups0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +36,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PREFIX_ASSIGNMENTENTRY']._loaded_options = None
   _globals['_PREFIX_ASSIGNMENTENTRY']._serialized_options = b'8\001'
-  _globals['_DOCUMENTFAULT']._serialized_start=84
-  _globals['_DOCUMENTFAULT']._serialized_end=130
-  _globals['_FAULTS']._serialized_start=132
-  _globals['_FAULTS']._serialized_end=182
-  _globals['_APPLYREQUEST']._serialized_start=184
-  _globals['_APPLYREQUEST']._serialized_end=216
-  _globals['_APPLYRESPONSE']._serialized_start=218
-  _globals['_APPLYRESPONSE']._serialized_end=288
-  _globals['_CHECKREQUEST']._serialized_start=290
-  _globals['_CHECKREQUEST']._serialized_end=322
-  _globals['_CHECKRESPONSE']._serialized_start=325
-  _globals['_CHECKRESPONSE']._serialized_end=469
-  _globals['_PLANREQUEST']._serialized_start=471
-  _globals['_PLANREQUEST']._serialized_end=502
-  _globals['_PREFIXCHANGE']._serialized_start=504
-  _globals['_PREFIXCHANGE']._serialized_end=594
-  _globals['_NODEMOVE']._serialized_start=596
-  _globals['_NODEMOVE']._serialized_end=668
-  _globals['_BLOCKINTHEWAY']._serialized_start=670
-  _globals['_BLOCKINTHEWAY']._serialized_end=796
-  _globals['_PLANRESPONSE']._serialized_start=799
-  _globals['_PLANRESPONSE']._serialized_end=1073
-  _globals['_SHOWREQUEST']._serialized_start=1075
-  _globals['_SHOWREQUEST']._serialized_end=1088
-  _globals['_SHOWRESPONSE']._serialized_start=1090
-  _globals['_SHOWRESPONSE']._serialized_end=1197
-  _globals['_PREFIX']._serialized_start=1200
-  _globals['_PREFIX']._serialized_end=1482
-  _globals['_PREFIX_ASSIGNMENTENTRY']._serialized_start=1433
-  _globals['_PREFIX_ASSIGNMENTENTRY']._serialized_end=1482
-  _globals['_TOPOLOGY']._serialized_start=1485
-  _globals['_TOPOLOGY']._serialized_end=2080
+  _globals['_NEED']._serialized_start=2176
+  _globals['_NEED']._serialized_end=2251
+  _globals['_DOCUMENTFAULT']._serialized_start=117
+  _globals['_DOCUMENTFAULT']._serialized_end=163
+  _globals['_FAULTS']._serialized_start=165
+  _globals['_FAULTS']._serialized_end=215
+  _globals['_APPLYREQUEST']._serialized_start=217
+  _globals['_APPLYREQUEST']._serialized_end=249
+  _globals['_APPLYRESPONSE']._serialized_start=251
+  _globals['_APPLYRESPONSE']._serialized_end=321
+  _globals['_CHECKREQUEST']._serialized_start=323
+  _globals['_CHECKREQUEST']._serialized_end=355
+  _globals['_CHECKRESPONSE']._serialized_start=358
+  _globals['_CHECKRESPONSE']._serialized_end=502
+  _globals['_PLANREQUEST']._serialized_start=504
+  _globals['_PLANREQUEST']._serialized_end=535
+  _globals['_PREFIXCHANGE']._serialized_start=537
+  _globals['_PREFIXCHANGE']._serialized_end=627
+  _globals['_NODEMOVE']._serialized_start=629
+  _globals['_NODEMOVE']._serialized_end=701
+  _globals['_BLOCKINTHEWAY']._serialized_start=703
+  _globals['_BLOCKINTHEWAY']._serialized_end=829
+  _globals['_PLANRESPONSE']._serialized_start=832
+  _globals['_PLANRESPONSE']._serialized_end=1106
+  _globals['_SHOWREQUEST']._serialized_start=1108
+  _globals['_SHOWREQUEST']._serialized_end=1121
+  _globals['_SHOWRESPONSE']._serialized_start=1124
+  _globals['_SHOWRESPONSE']._serialized_end=1354
+  _globals['_WATCHFULLREQUEST']._serialized_start=1356
+  _globals['_WATCHFULLREQUEST']._serialized_end=1374
+  _globals['_FULLGROUPS']._serialized_start=1376
+  _globals['_FULLGROUPS']._serialized_end=1426
+  _globals['_FULLGROUP']._serialized_start=1429
+  _globals['_FULLGROUP']._serialized_end=1641
+  _globals['_SHORTOWNER']._serialized_start=1643
+  _globals['_SHORTOWNER']._serialized_end=1733
+  _globals['_RETURNINGBLOCK']._serialized_start=1736
+  _globals['_RETURNINGBLOCK']._serialized_end=1889
+  _globals['_PREFIX']._serialized_start=1892
+  _globals['_PREFIX']._serialized_end=2174
+  _globals['_PREFIX_ASSIGNMENTENTRY']._serialized_start=2125
+  _globals['_PREFIX_ASSIGNMENTENTRY']._serialized_end=2174
+  _globals['_TOPOLOGY']._serialized_start=2254
+  _globals['_TOPOLOGY']._serialized_end=2916
 # @@protoc_insertion_point(module_scope)

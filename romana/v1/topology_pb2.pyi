@@ -7,12 +7,23 @@ Errors: INVALID_ARGUMENT, the document is wrong (every fault at once, each with 
 right but cannot be reached from the present state; UNAVAILABLE, etcd does not answer and nothing was changed.
 Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin"; a list too long for it (gRPC takes 8 KiB of
 metadata) ends in a fault without path that says how many more there are: Check answers with all of them.
+
+Reasons for programs, in the trailing metadata "romana-reason", beside those of ipam.proto:
+
+  FAILED_PRECONDITION  TOPOLOGY_IN_THE_WAY  addresses that live, nodes or blocks do not allow the document; each is a fault
+                       NODE_REPLACED        another incarnation has the node's name
+                       NODE_ADDRESS_TAKEN   another node, or a network, has an address of the node
+                       NODE_IN_NO_GROUP     no group takes the node; the faults say what each demands
+  NOT_FOUND            NODE_UNKNOWN         no such node
 """
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from romana.v1 import node_pb2 as _node_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +34,31 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Need:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _NeedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Need.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    NEED_UNSPECIFIED: _Need.ValueType  # 0
+    NEED_OUT: _Need.ValueType  # 1
+    """Its next pod gets no address of this group."""
+    NEED_COOLING: _Need.ValueType  # 2
+    """Its next pod gets an address that still cools."""
+    NEED_NEAR: _Need.ValueType  # 3
+    """Less than a quarter of its addresses is left; there is no block to claim ahead."""
+
+class Need(_Need, metaclass=_NeedEnumTypeWrapper): ...
+
+NEED_UNSPECIFIED: Need.ValueType  # 0
+NEED_OUT: Need.ValueType  # 1
+"""Its next pod gets no address of this group."""
+NEED_COOLING: Need.ValueType  # 2
+"""Its next pod gets an address that still cools."""
+NEED_NEAR: Need.ValueType  # 3
+"""Less than a quarter of its addresses is left; there is no block to claim ahead."""
+Global___Need: _TypeAlias = Need  # noqa: Y015
 
 @_typing.final
 class DocumentFault(_message.Message):
@@ -385,12 +421,27 @@ class ShowResponse(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     PREFIXES_FIELD_NUMBER: _builtins.int
     REVISION_FIELD_NUMBER: _builtins.int
+    FULL_FIELD_NUMBER: _builtins.int
+    RETURNING_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     document: _builtins.bytes
     """The document in force, normalised JSON; empty when none was applied yet."""
     generation: _builtins.int
     revision: _builtins.int
     @_builtins.property
     def prefixes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Prefix]: ...
+    @_builtins.property
+    def full(self) -> _containers.RepeatedCompositeFieldContainer[Global___FullGroup]:
+        """The groups that are full, as WatchFull tells them."""
+
+    @_builtins.property
+    def returning(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReturningBlock]:
+        """Blocks of nodes that are no more, on their way back to their groups."""
+
+    @_builtins.property
+    def pending(self) -> _containers.RepeatedCompositeFieldContainer[_node_pb2.PendingMove]:
+        """Nodes whose labels ask for another group than they stand in."""
+
     def __init__(
         self,
         *,
@@ -398,14 +449,186 @@ class ShowResponse(_message.Message):
         generation: _builtins.int = ...,
         prefixes: _abc.Iterable[Global___Prefix] | None = ...,
         revision: _builtins.int = ...,
+        full: _abc.Iterable[Global___FullGroup] | None = ...,
+        returning: _abc.Iterable[Global___ReturningBlock] | None = ...,
+        pending: _abc.Iterable[_node_pb2.PendingMove] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "generation", b"generation", "prefixes", b"prefixes", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "full", b"full", "generation", b"generation", "pending", b"pending", "prefixes", b"prefixes", "returning", b"returning", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShowResponse: _TypeAlias = ShowResponse  # noqa: Y015
+
+@_typing.final
+class WatchFullRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchFullRequest: _TypeAlias = WatchFullRequest  # noqa: Y015
+
+@_typing.final
+class FullGroups(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___FullGroup]: ...
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___FullGroup] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FullGroups: _TypeAlias = FullGroups  # noqa: Y015
+
+@_typing.final
+class FullGroup(_message.Message):
+    """A group of which every block is in somebody's hands or reserved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    BLOCK_MASK_FIELD_NUMBER: _builtins.int
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    RESERVED_FIELD_NUMBER: _builtins.int
+    RETURNING_FIELD_NUMBER: _builtins.int
+    URGENT_FIELD_NUMBER: _builtins.int
+    OWNERS_FIELD_NUMBER: _builtins.int
+    HELP_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    path: _builtins.str
+    """As Prefix.path, name, cidr, block_mask."""
+    name: _builtins.str
+    cidr: _builtins.str
+    block_mask: _builtins.int
+    blocks: _builtins.int
+    reserved: _builtins.int
+    """Of these: reserved whole; and of nodes that are no more, free once their addresses have cooled."""
+    returning: _builtins.int
+    urgent: _builtins.bool
+    """Whether the next pod of an owner gets no address of this group, or one before its time. False: full, and nobody is short."""
+    @_builtins.property
+    def owners(self) -> _containers.RepeatedCompositeFieldContainer[Global___ShortOwner]:
+        """Most urgent first."""
+
+    @_builtins.property
+    def help(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What would help, in words; what costs least first."""
+
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        path: _builtins.str = ...,
+        name: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        block_mask: _builtins.int = ...,
+        blocks: _builtins.int = ...,
+        reserved: _builtins.int = ...,
+        returning: _builtins.int = ...,
+        urgent: _builtins.bool = ...,
+        owners: _abc.Iterable[Global___ShortOwner] | None = ...,
+        help: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["block_mask", b"block_mask", "blocks", b"blocks", "cidr", b"cidr", "help", b"help", "name", b"name", "network", b"network", "owners", b"owners", "path", b"path", "reserved", b"reserved", "returning", b"returning", "urgent", b"urgent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FullGroup: _TypeAlias = FullGroup  # noqa: Y015
+
+@_typing.final
+class ShortOwner(_message.Message):
+    """A node, or one tenant's segment on it, that is short of addresses in a full group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    SEGMENT_FIELD_NUMBER: _builtins.int
+    NEED_FIELD_NUMBER: _builtins.int
+    node: _builtins.str
+    tenant: _builtins.str
+    """Empty where nodes own blocks."""
+    segment: _builtins.str
+    need: Global___Need.ValueType
+    def __init__(
+        self,
+        *,
+        node: _builtins.str = ...,
+        tenant: _builtins.str = ...,
+        segment: _builtins.str = ...,
+        need: Global___Need.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["need", b"need", "node", b"node", "segment", b"segment", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ShortOwner: _TypeAlias = ShortOwner  # noqa: Y015
+
+@_typing.final
+class ReturningBlock(_message.Message):
+    """A block whose owner is no more. It is free once no address of it is held or cools."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    CIDR_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    NODE_UID_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    COOLING_FIELD_NUMBER: _builtins.int
+    READY_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    cidr: _builtins.str
+    node: _builtins.str
+    node_uid: _builtins.str
+    held: _builtins.int
+    """Held addresses keep it; there are none when the node was removed by RemoveNode."""
+    cooling: _builtins.int
+    @_builtins.property
+    def ready(self) -> _timestamp_pb2.Timestamp:
+        """About when the last of them has cooled, by this ipamd's clock."""
+
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        cidr: _builtins.str = ...,
+        node: _builtins.str = ...,
+        node_uid: _builtins.str = ...,
+        held: _builtins.int = ...,
+        cooling: _builtins.int = ...,
+        ready: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ready", b"ready"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cidr", b"cidr", "cooling", b"cooling", "held", b"held", "network", b"network", "node", b"node", "node_uid", b"node_uid", "ready", b"ready"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReturningBlock: _TypeAlias = ReturningBlock  # noqa: Y015
 
 @_typing.final
 class Prefix(_message.Message):

@@ -80,6 +80,11 @@ class TopologyStub(object):
                 request_serializer=romana_dot_v1_dot_node__pb2.RemoveNodeRequest.SerializeToString,
                 response_deserializer=romana_dot_v1_dot_node__pb2.RemoveNodeResponse.FromString,
                 _registered_method=True)
+        self.WatchFull = channel.unary_stream(
+                '/romana.v1.Topology/WatchFull',
+                request_serializer=romana_dot_v1_dot_topology__pb2.WatchFullRequest.SerializeToString,
+                response_deserializer=romana_dot_v1_dot_topology__pb2.FullGroups.FromString,
+                _registered_method=True)
 
 
 class TopologyServicer(object):
@@ -129,15 +134,17 @@ class TopologyServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def AddNode(self, request, context):
-        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
-        group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Labels that ask for another group do
+        not move a node: it is kept where it is until it was drained (`pending`). Refused (FAILED_PRECONDITION): no group takes it,
+        another incarnation has the name, or another node has an address.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DrainNode(self, request, context):
-        """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent.
+        """Lets a node have no new addresses, or again; what runs on it goes on. A node with a pending move is placed anew once no address
+        of it is held or cools; it drains on until that is undone. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,6 +153,14 @@ class TopologyServicer(object):
     def RemoveNode(self, request, context):
         """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
         from then on. Its blocks return once their addresses have cooled down. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchFull(self, request, context):
+        """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+        As this ipamd has heard; every ipamd tells the same within a moment.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -198,6 +213,11 @@ def add_TopologyServicer_to_server(servicer, server):
                     servicer.RemoveNode,
                     request_deserializer=romana_dot_v1_dot_node__pb2.RemoveNodeRequest.FromString,
                     response_serializer=romana_dot_v1_dot_node__pb2.RemoveNodeResponse.SerializeToString,
+            ),
+            'WatchFull': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchFull,
+                    request_deserializer=romana_dot_v1_dot_topology__pb2.WatchFullRequest.FromString,
+                    response_serializer=romana_dot_v1_dot_topology__pb2.FullGroups.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -443,6 +463,33 @@ class Topology(object):
             '/romana.v1.Topology/RemoveNode',
             romana_dot_v1_dot_node__pb2.RemoveNodeRequest.SerializeToString,
             romana_dot_v1_dot_node__pb2.RemoveNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchFull(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/romana.v1.Topology/WatchFull',
+            romana_dot_v1_dot_topology__pb2.WatchFullRequest.SerializeToString,
+            romana_dot_v1_dot_topology__pb2.FullGroups.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,6 +7,14 @@ Errors: INVALID_ARGUMENT, the document is wrong (every fault at once, each with 
 right but cannot be reached from the present state; UNAVAILABLE, etcd does not answer and nothing was changed.
 Faults travel as a `Faults` message in the trailing metadata "romana-faults-bin"; a list too long for it (gRPC takes 8 KiB of
 metadata) ends in a fault without path that says how many more there are: Check answers with all of them.
+
+Reasons for programs, in the trailing metadata "romana-reason", beside those of ipam.proto:
+
+  FAILED_PRECONDITION  TOPOLOGY_IN_THE_WAY  addresses that live, nodes or blocks do not allow the document; each is a fault
+                       NODE_REPLACED        another incarnation has the node's name
+                       NODE_ADDRESS_TAKEN   another node, or a network, has an address of the node
+                       NODE_IN_NO_GROUP     no group takes the node; the faults say what each demands
+  NOT_FOUND            NODE_UNKNOWN         no such node
 """
 
 from collections import abc as _abc
@@ -53,14 +61,21 @@ class TopologyStub:
     GetNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetNodeRequest, _node_pb2.GetNodeResponse]
     """One node with its blocks."""
     AddNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.AddNodeRequest, _node_pb2.AddNodeResponse]
-    """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
-    group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+    """Adds a node and places it in the topology; before a topology was applied, Apply places it. Labels that ask for another group do
+    not move a node: it is kept where it is until it was drained (`pending`). Refused (FAILED_PRECONDITION): no group takes it,
+    another incarnation has the name, or another node has an address.
     """
     DrainNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.DrainNodeRequest, _node_pb2.DrainNodeResponse]
-    """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent."""
+    """Lets a node have no new addresses, or again; what runs on it goes on. A node with a pending move is placed anew once no address
+    of it is held or cools; it drains on until that is undone. Idempotent.
+    """
     RemoveNode: _grpc.UnaryUnaryMultiCallable[_node_pb2.RemoveNodeRequest, _node_pb2.RemoveNodeResponse]
     """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
     from then on. Its blocks return once their addresses have cooled down. Idempotent.
+    """
+    WatchFull: _grpc.UnaryStreamMultiCallable[_topology_pb2.WatchFullRequest, _topology_pb2.FullGroups]
+    """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+    As this ipamd has heard; every ipamd tells the same within a moment.
     """
 
 @_typing.type_check_only
@@ -81,14 +96,21 @@ class TopologyAsyncStub(TopologyStub):
     GetNode: _aio.UnaryUnaryMultiCallable[_node_pb2.GetNodeRequest, _node_pb2.GetNodeResponse]  # type: ignore[assignment]
     """One node with its blocks."""
     AddNode: _aio.UnaryUnaryMultiCallable[_node_pb2.AddNodeRequest, _node_pb2.AddNodeResponse]  # type: ignore[assignment]
-    """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
-    group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+    """Adds a node and places it in the topology; before a topology was applied, Apply places it. Labels that ask for another group do
+    not move a node: it is kept where it is until it was drained (`pending`). Refused (FAILED_PRECONDITION): no group takes it,
+    another incarnation has the name, or another node has an address.
     """
     DrainNode: _aio.UnaryUnaryMultiCallable[_node_pb2.DrainNodeRequest, _node_pb2.DrainNodeResponse]  # type: ignore[assignment]
-    """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent."""
+    """Lets a node have no new addresses, or again; what runs on it goes on. A node with a pending move is placed anew once no address
+    of it is held or cools; it drains on until that is undone. Idempotent.
+    """
     RemoveNode: _aio.UnaryUnaryMultiCallable[_node_pb2.RemoveNodeRequest, _node_pb2.RemoveNodeResponse]  # type: ignore[assignment]
     """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
     from then on. Its blocks return once their addresses have cooled down. Idempotent.
+    """
+    WatchFull: _aio.UnaryStreamMultiCallable[_topology_pb2.WatchFullRequest, _topology_pb2.FullGroups]  # type: ignore[assignment]
+    """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+    As this ipamd has heard; every ipamd tells the same within a moment.
     """
 
 class TopologyServicer(metaclass=_abc_1.ABCMeta):
@@ -148,8 +170,9 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.AddNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.AddNodeResponse, _abc.Awaitable[_node_pb2.AddNodeResponse]]:
-        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Refused (FAILED_PRECONDITION): no
-        group takes it, another incarnation has the name, another node has an address, or its labels would move it.
+        """Adds a node and places it in the topology; before a topology was applied, Apply places it. Labels that ask for another group do
+        not move a node: it is kept where it is until it was drained (`pending`). Refused (FAILED_PRECONDITION): no group takes it,
+        another incarnation has the name, or another node has an address.
         """
 
     @_abc_1.abstractmethod
@@ -158,7 +181,9 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.DrainNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.DrainNodeResponse, _abc.Awaitable[_node_pb2.DrainNodeResponse]]:
-        """Lets a node have no new addresses, or again; what runs on it goes on. Idempotent."""
+        """Lets a node have no new addresses, or again; what runs on it goes on. A node with a pending move is placed anew once no address
+        of it is held or cools; it drains on until that is undone. Idempotent.
+        """
 
     @_abc_1.abstractmethod
     def RemoveNode(
@@ -168,6 +193,16 @@ class TopologyServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_node_pb2.RemoveNodeResponse, _abc.Awaitable[_node_pb2.RemoveNodeResponse]]:
         """Removes a node. Without `force` it is refused (FAILED_PRECONDITION, NODE_IN_USE) while attachments are left, and the node drains
         from then on. Its blocks return once their addresses have cooled down. Idempotent.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchFull(
+        self,
+        request: _topology_pb2.WatchFullRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_topology_pb2.FullGroups], _abc.AsyncIterator[_topology_pb2.FullGroups]]:
+        """The groups that are full: all of them at once, and then again all of them whenever that has changed, until the caller ends it.
+        As this ipamd has heard; every ipamd tells the same within a moment.
         """
 
 def add_TopologyServicer_to_server(servicer: TopologyServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -4,7 +4,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,16 @@ class Done:
     def json(self) -> Any:
         """stdout as JSON."""
         return json.loads(self.out)
+
+
+def eventually(condition: Callable[[], bool], timeout_s: float = 60.0) -> bool:
+    """True as soon as the condition holds; False when it never did."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def run(command: Sequence[str], stdin: str = "", environ: Mapping[str, str] | None = None, timeout_s: float = 120) -> Done:

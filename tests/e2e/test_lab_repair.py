@@ -6,6 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from tests.e2e.test_lab import wait_for_new_pid
 pytestmark = [pytest.mark.e2e, pytest.mark.kernel]
 
 NAME = f"h{os.getpid()}"
-LAB = plan_lab(NAME, 1, [], None, programs="/nowhere", etcd="/nowhere").lab
+LAB = replace(plan_lab(NAME, 1, [], None, programs="/nowhere", etcd="/nowhere").lab, ipv6=True)
 TOR, NODE = LAB.netns("tor"), LAB.netns("node-1")
 
 
@@ -97,14 +98,18 @@ def test_a_half_made_fabric_is_finished(half: Callable[[], None], no_namespaces:
     namespaces.ensure_fabric(LAB)
     assert reaches("192.0.2.1")  # the router itself
     assert reaches("192.0.2.2")  # the control namespace, behind another port
+    assert reaches("2001:2::1")
+    assert reaches("2001:2::2")
     assert run(["ip", "-n", NODE, "-j", "route", "show", "default"]).json[0]["gateway"] == "192.0.2.1"
+    assert run(["ip", "-6", "-n", NODE, "-j", "route", "show", "default"]).json[0]["gateway"] == "2001:2::1"
+    assert run(["nsenter", f"--net=/run/netns/{TOR}", "cat", "/proc/sys/net/ipv6/conf/all/forwarding"]).out == "1\n"
     assert run(["nsenter", f"--net=/run/netns/{TOR}", "cat", "/proc/sys/net/ipv4/ip_forward"]).out == "1\n"
 
 
 def reaches(ip_of_other: str) -> bool:
     """True when a packet from the node is answered: nobody listens there, so by a refusal."""
-    with socket_in(namespaces.netns_path(NODE), socket.SOCK_STREAM) as client:
-        client.settimeout(2)
+    with socket_in(namespaces.netns_path(NODE), socket.SOCK_STREAM, ip_of_other) as client:
+        client.settimeout(60)
         try:
             client.connect((ip_of_other, 9))
         except ConnectionRefusedError:

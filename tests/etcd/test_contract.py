@@ -76,6 +76,14 @@ async def test_count_is_of_the_keys_below_the_prefix_and_of_no_other(store: Stor
     assert await store.count("") == 24
 
 
+async def test_range_is_deleted_from_its_first_key_up_to_its_end_which_stays(store: Store) -> None:
+    await put(store, "k/1", "k/2", "k/2/x", "k/3", "k/4", "l")
+    await store.txn([], [Delete("k/2", until="k/4"), Put("k/4", b"2")])
+    assert [item.key for item in (await store.list("")).items] == ["k/1", "k/4", "l"]
+    await store.txn([], [Delete("k/1", until="k/1\0")])
+    assert [item.key for item in (await store.list("")).items] == ["k/4", "l"]
+
+
 async def test_transaction_runs_the_failure_branch_and_tells_what_it_found(store: Store) -> None:
     await put(store, "a", value=b"1")
     result = await store.txn([Compare.absent("a")], [Put("a", b"2")], [Get("a"), Get("z"), Get("", prefix=True)])
@@ -137,6 +145,8 @@ async def test_compare_judges_as_etcd_does(store: Store, compare: Compare, holds
         ([], [Put("a", b"1"), Put("a", b"2")], "'a' twice"),
         ([], [Put("a", b"1"), Delete("a")], "puts and deletes 'a'"),
         ([], [Delete("a", prefix=True), Put("ab", b"1")], "puts and deletes 'ab'"),
+        ([], [Delete("a", until="c"), Put("b", b"1")], "puts and deletes 'b'"),
+        ([], [Delete("b", until="b")], "'b' until 'b', which is not after it"),
         ([], [Put("a", bytes(1_000_001))], "1000002 bytes"),
         ([Compare("a", CompareField.VALUE, CompareOp.EQUAL, 1)], [], "operand is int, not bytes"),
     ],

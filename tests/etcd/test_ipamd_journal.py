@@ -18,6 +18,7 @@ from romana import keys
 from romana.cli.main import main
 from romana.store.api import Put, Store
 from romana.store.etcd import EtcdStore
+from romana.store.limits import MAX_OPS
 from romana.v1.store_pb2 import JournalRecord
 from tests.etcd.server import EtcdServer
 from tests.ipamd import Clock, flat, running, until, write_pod
@@ -31,8 +32,8 @@ def _records(first_ms: int, count: int) -> list[str]:
 
 
 async def _write(store: Store, *names: str) -> None:
-    for start in range(0, len(names), PAGE):
-        await store.txn([], [Put(name, b"") for name in names[start : start + PAGE]])
+    for start in range(0, len(names), MAX_OPS):
+        await store.txn([], [Put(name, b"") for name in names[start : start + MAX_OPS]])
 
 
 async def _left(store: Store) -> list[str]:
@@ -40,12 +41,21 @@ async def _left(store: Store) -> list[str]:
 
 
 async def test_what_is_older_than_a_week_goes_over_many_pages(store: Store) -> None:
-    old, young = _records(NOW_MS - KEPT_MS - 1000, 3 * PAGE + 7), _records(NOW_MS - KEPT_MS, 5)
+    old, young = _records(NOW_MS - KEPT_MS - 10_000, 3 * PAGE + 7), _records(NOW_MS - KEPT_MS, 5)
     await _write(store, *old, *young, "nodes/n1")
     assert await Journal(store, lambda: NOW_MS).prune() == (len(old), False)
     assert await _left(store) == young
     assert await store.get("nodes/n1") is not None
     assert await Journal(store, lambda: NOW_MS).prune() == (0, False)
+
+
+async def test_key_that_is_no_record_stays_and_the_records_around_it_go(store: Store) -> None:
+    old = _records(NOW_MS - KEPT_MS - 1000, 5)
+    strange = old[2].rpartition("/")[0] + "x/strange"  # sorts behind the third, and has no time
+    await _write(store, *old, strange)
+    while (await Journal(store, lambda: NOW_MS).prune())[0]:
+        pass
+    assert await _left(store) == [strange]
 
 
 async def test_of_too_many_records_the_oldest_go(store: Store) -> None:

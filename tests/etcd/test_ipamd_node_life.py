@@ -9,7 +9,7 @@ from ipam.invariants import faults
 from romana import keys
 from romana.errors import Exhausted, NotFound, Refused
 from romana.store.api import Store
-from tests.ipamd import Clock, Running, flat, running, until
+from tests.ipamd import Clock, Running, flat, running, until, write_pod
 
 
 async def test_draining_node_gets_no_new_address_and_keeps_those_it_has(store: Store) -> None:
@@ -25,6 +25,20 @@ async def test_draining_node_gets_no_new_address_and_keeps_those_it_has(store: S
         assert (await run.drain("n1")).revision >= drained.revision
         await run.drain("n1", undo=True)
         await run.ip("n1", "c2")
+
+
+async def test_drain_names_what_is_left_with_its_pod(store: Store) -> None:
+    async with running(store) as run:
+        await run.apply(flat())
+        await run.add_node("n1")
+        await write_pod(store, "default", "web", "u1")
+        await run.ip("n1", "c1", ("default", "web", "u1"))
+        await run.ip("n1", "c2")
+        left = {one.key.container_id: one for one in (await run.drain("n1")).left}
+        assert (left["c1"].pod.namespace, left["c1"].pod.name, list(left["c1"].addresses)) == ("default", "web", ["10.40.0.0"])
+        assert not left["c2"].HasField("pod")
+        with pytest.raises(Refused, match=r"c1/eth0 of pod default/web, c2/eth0;"):
+            await run.remove("n1")
 
 
 async def test_unknown_node_is_not_drained_and_its_removal_is_no_error(store: Store) -> None:

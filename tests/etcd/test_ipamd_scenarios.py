@@ -1,25 +1,4 @@
-"""Failure scenarios of address management that concern allocation; every one is a named test.
-
-| scenario | test |
-|---|---|
-| S1 killed between commit and answer | test_ipamd_faults: a_retry_after_..., test_ipamd_process: no_acknowledged_address_... |
-| S2 commit succeeds, the answer is lost | test_ipamd_faults: a_lost_answer_is_read_back_..., lost_answers_in_a_storm_... |
-| S3 nodes race for the last block | test_ipamd_faults: many_nodes_race_...; here: s3 |
-| S4 DEL delayed past a new ADD | test_ipamd_release: delete_of_an_old_container_... |
-| S6 node made anew under its name | test_ipamd_allocate: another_incarnation_..., test_ipamd_topology |
-| S8 a burst, and its teardown | here: s8 |
-| S9 etcd away in a storm | test_ipamd_faults: while_etcd_is_away_..., an_etcd_that_was_restored_... |
-| S10 a replica killed in mid-batch | test_ipamd_process: two_processes_share_one_etcd, no_acknowledged_address_... |
-| S11 full, then freed | test_ipamd_allocate: a_full_group_is_exhausted_at_once_...; here: s11 |
-| S12 topology changed under live addresses | test_ipamd_topology |
-| S14 one family full | test_ipamd_families: s14 |
-| S15 other text forms of IPv6 | test_ipamd_release: every_text_form_...; here: s15, in an annotation |
-| S17 the wall clock jumps | test_ipamd_release: cool_down_counts_from_... |
-| S19 restart with many allocations | here: s19 |
-| S20 any order of steps and faults | test_ipamd_sequences, test_ipamd_process |
-
-S5, S7, S13 and S18 are about the life of nodes and pods; S16 cannot happen, as no address is borrowed.
-"""
+"""Failure scenarios of address management that concern allocation; the table in docs/ipam.md names them all."""
 
 import asyncio
 from contextlib import aclosing
@@ -31,16 +10,25 @@ from romana import keys
 from romana.errors import Conflict, Exhausted, Refused
 from romana.store.api import Put, Store
 from romana.v1 import ipam_pb2, store_pb2
-from tests.ipamd import attachment, flat, running, until
+from tests.ipamd import Running, attachment, flat, running, until
 
 
 async def test_s3_two_then_many_nodes_want_the_last_block_and_one_gets_it(store: Store) -> None:
+    await race_for_the_last_block(store, 60)
+
+
+@pytest.mark.long
+async def test_s3_five_hundred_nodes_want_the_last_block_and_one_gets_it(store: Store) -> None:
+    await race_for_the_last_block(store, 500)
+
+
+async def race_for_the_last_block(store: Store, nodes: int) -> None:
     async with running(store) as one, running(store) as other:
         await one.apply(flat("10.40.0.0/30", 30))
-        for number in range(60):
+        for number in range(nodes):
             await one.add_node(f"n{number}")
-        await until(lambda: len(other.ipamd.state.nodes.rows) == 60)
-        asked = [run.allocate(f"n{number}", "c") for number in range(60) for run in (one, other)]
+        await until(lambda: len(other.ipamd.state.nodes.rows) == nodes)
+        asked = [run.allocate(f"n{number}", "c") for number in range(nodes) for run in (one, other)]
         answers = await asyncio.gather(*asked, return_exceptions=True)
         won = {number // 2 for number, answer in enumerate(answers) if isinstance(answer, ipam_pb2.AllocateResponse)}
         lost = [answer for answer in answers if not isinstance(answer, ipam_pb2.AllocateResponse)]
@@ -94,20 +82,41 @@ async def test_s15_two_text_forms_of_one_fixed_address_are_one_address(store: St
 
 
 async def test_s19_a_restart_with_many_allocations_knows_them_all_and_writes_nothing(store: Store) -> None:
+    await restart_with_batches(store, 1, 300)
+
+
+@pytest.mark.long
+async def test_s19_a_restart_with_ten_thousand_allocations_writes_nothing(store: Store) -> None:
+    await restart_with_batches(store, 10, 1000)
+
+
+async def allocated(run: Running, batch: ipam_pb2.AllocateBatchRequest) -> ipam_pb2.AllocateBatchResponse:
+    return await run.ipam(lambda stub, left: stub.AllocateBatch(batch, timeout=left))
+
+
+async def restart_with_batches(store: Store, count: int, size: int) -> None:
+    """So many batches of that size, each of a node."""
+    batches = [
+        ipam_pb2.AllocateBatchRequest(
+            requests=[ipam_pb2.AllocateRequest(attachment=attachment(f"n{number}", f"c{i}")) for i in range(size)]
+        )
+        for number in range(count)
+    ]
+
+    async def ips(run: Running) -> list[str]:
+        answers = [await allocated(run, batch) for batch in batches]
+        await until(lambda: not run.ipamd.state.uneven)
+        return [outcome.response.addresses[0].ip for answer in answers for outcome in answer.outcomes]
+
     async with running(store) as run:
         await run.apply(flat())
-        await run.add_node("n1")
-        batch = ipam_pb2.AllocateBatchRequest(
-            requests=[ipam_pb2.AllocateRequest(attachment=attachment("n1", f"c{i}")) for i in range(1000)]
-        )
-        answer = await run.ipam(lambda stub, left: stub.AllocateBatch(batch, timeout=left))
-        assert len({outcome.response.addresses[0].ip for outcome in answer.outcomes}) == 1000
-        await until(lambda: not run.ipamd.state.uneven)
+        for number in range(count):
+            await run.add_node(f"n{number}")
+        first = await ips(run)
+        assert len(set(first)) == count * size
     before = (await store.status()).revision
     async with running(store) as run:
-        again = await run.ipam(lambda stub, left: stub.AllocateBatch(batch, timeout=left))
-        assert [o.response.addresses for o in again.outcomes] == [o.response.addresses for o in answer.outcomes]
-        await until(lambda: not run.ipamd.state.uneven)
+        assert await ips(run) == first
         assert (await store.status()).revision == before
 
 

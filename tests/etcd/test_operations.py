@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from ipam.check.finding import Kind
 from ipam.invariants import faults
 from romana import keys
 from romana.errors import Unavailable
 from romana.reconcile import ReceiptWriter
 from romana.reconcile.receipt import Report
-from romana.store.api import Put
+from romana.store.api import Delete, Put
 from romana.store.credentials import Credentials
 from romana.store.etcd import EtcdStore
 from tests.etcd.leftovers import new_directory
@@ -71,6 +72,7 @@ class Machine:
         config.write_text(
             f'[etcd]\nendpoints = ["{self.target}"]\n'
             f'[ipam]\nlisten = ["unix:{folder}/ipamd"]\nendpoints = ["unix:{folder}/ipamd"]\nrestore_hold_s = 1\ncooldown_s = 0\n'
+            "check_apart_s = 0.5\n"
         )
         programs = Path(sys.executable).parent
         self.environ = os.environ | {
@@ -198,6 +200,31 @@ async def _recovered(run: Calls, nodes: list[LiveNode]) -> None:
             for node in nodes:
                 await node.ask(run)
             await asyncio.sleep(0.2)
+
+
+async def test_leaks_are_found_and_repaired_as_written(machine: Machine) -> None:
+    run, store = Calls(f"unix:{machine.folder}/ipamd"), EtcdStore([machine.target])
+    try:
+        await asyncio.to_thread(machine.sh, "systemctl start romana-ipamd")
+        await run.apply(flat("10.40.0.0/24", 30))
+        for name in ("n1", "n2"):
+            await run.add_node(name)
+            await run.ip(name, "c1")
+        await store.txn([], [Delete(keys.node("n1"))])
+        said = await asyncio.to_thread(machine.sh, block("ipam check --repair"))
+        assert said.count("attachment-node-gone") == 2
+        assert "repaired: release it" in said
+        assert "nothing is wrong at revision" in said
+        assert [item.key for item in (await store.list(keys.ATTACHMENTS)).items] == ["attachments/n2/romana/c1/eth0"]
+        assert await faults(store) == []
+    finally:
+        await run.client.close()
+        await store.close()
+
+
+def test_the_page_tells_of_every_finding_that_there_is() -> None:
+    named = set(re.findall(r"`([a-z-]+)`", "\n".join(re.findall(r"^\| (`[^|]+) \|", PAGE, flags=re.MULTILINE))))
+    assert {kind.value for kind in Kind} <= named
 
 
 async def test_a_full_database_is_emptied_as_written(machine: Machine) -> None:

@@ -105,6 +105,11 @@ class Node:
         """Attachments whose routes are kept."""
         return self._remembered().finished
 
+    @property
+    def owed(self) -> list[AttachmentId]:
+        """Deleted, and their releases not taken."""
+        return list(self._remembered().owed)
+
     def note(self, op: str, key: AttachmentId, document: Mapping[str, Any] | None = None) -> None:
         """Append a line to the journal of an agent that does not run."""
         with (self.folder / "state" / "journal").open("a") as journal:
@@ -141,7 +146,7 @@ class Node:
         """SIGTERM; its exit status."""
         assert self.agent
         self.agent.terminate()
-        status = await asyncio.wait_for(self.agent.wait(), 30)
+        status = await asyncio.wait_for(self.agent.wait(), 60)
         self.agent = None
         return status
 
@@ -178,7 +183,12 @@ class Node:
 
     def is_clean(self) -> bool:
         """True when no attachment has left anything."""
-        return not (self.interfaces() or self.routes() or self.ipamd.held or self.pending or self.intents or self.records)
+        kept = self.pending or self.intents or self.records or self.owed
+        return not (self.interfaces() or self.routes() or self.ipamd.held or kept)
+
+    async def cleaned(self) -> None:
+        """Wait for that: a DEL is answered before ipamd has heard of it."""
+        await until(self.is_clean, 60)
 
     def _remembered(self) -> Remembered:
         return replay((self.folder / "state" / "journal").read_text().splitlines())
@@ -231,7 +241,7 @@ async def until(true: Callable[[], bool], timeout_s: float = 60) -> None:
             await asyncio.sleep(0.02)
 
 
-async def pings(name: str, target: str, source: str = "", timeout_s: float = 20.0) -> bool:
+async def pings(name: str, target: str, source: str = "", timeout_s: float = 30.0) -> bool:
     """True when one echo request from a namespace is answered: the first and only packet (RFC 792)."""
     return await asyncio.to_thread(_ping, name, target, source, timeout_s)
 

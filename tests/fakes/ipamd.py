@@ -11,7 +11,7 @@ from romana.errors import Exhausted, NotFound, RomanaError
 from romana.names import host_interface
 from romana.rpc.server import new_server, start
 from romana.rpc.status import to_status_code
-from romana.v1 import ipam_pb2, node_pb2, store_pb2
+from romana.v1 import check_pb2, ipam_pb2, node_pb2, store_pb2
 from romana.v1.ipam_pb2_grpc import IpamServicer, add_IpamServicer_to_server
 
 Key = tuple[str, str, str, str]
@@ -30,6 +30,8 @@ class FakeIpamd:
     """An entry is one address, or one of each family with a comma between them."""
     failures: dict[str, list[RomanaError]] = field(default_factory=dict)
     delay_s: dict[str, float] = field(default_factory=dict)
+    gates: dict[str, asyncio.Event] = field(default_factory=dict)
+    """A call waits until the event of its method is set."""
     calls: list[tuple[str, Key]] = field(default_factory=list)
     requests: list[ipam_pb2.AllocateRequest] = field(default_factory=list)
     known: bool = True
@@ -38,6 +40,10 @@ class FakeIpamd:
     """What `Reassert` answers."""
     history: str = "history-1"
     revision: int = 7
+    question: int = 0
+    """What `Recovery` asks: which interfaces are there; 0: nothing."""
+    presences: list[check_pb2.Presence] = field(default_factory=list)
+    """What it was told."""
     batches: bool = False
     """Whether it knows AllocateBatch, ReleaseBatch and ListAttachments."""
     sizes: list[int] = field(default_factory=list)
@@ -72,6 +78,8 @@ class FakeIpamd:
     async def meet(self, method: str) -> None:
         """What every call does; those that the agent makes by itself are in no list of `calls`."""
         await asyncio.sleep(self.delay_s.get(method, 0))
+        if method in self.gates:
+            await self.gates[method].wait()
         if self.failures.get(method):
             raise self.failures[method].pop(0)
 
@@ -127,10 +135,26 @@ class _Ipam(IpamServicer):
     async def Recovery(self, request: ipam_pb2.RecoveryRequest, context: object) -> ipam_pb2.RecoveryResponse:  # noqa: N802
         await self._fake.meet("Recovery")
         other = request.seen_history not in {"", self._fake.history}
-        return ipam_pb2.RecoveryResponse(history=self._fake.history, revision=self._fake.revision, reassert=other)
+        if request.HasField("presence"):
+            self._fake.presences.append(request.presence)
+            self._fake.question = 0
+        return ipam_pb2.RecoveryResponse(
+            history=self._fake.history,
+            revision=self._fake.revision,
+            reassert=other,
+            presence_wanted=self._fake.question,
+        )
 
     async def GiveUpNode(self, request: ipam_pb2.GiveUpNodeRequest, context: object) -> ipam_pb2.GiveUpNodeResponse:  # noqa: N802
         raise NotFound("the agent gives up no node")
+
+    async def Usage(self, request: ipam_pb2.UsageRequest, context: Any) -> ipam_pb2.UsageResponse:  # noqa: N802
+        raise NotFound("the agent does not ask for it")
+
+    async def ListReservations(  # noqa: N802
+        self, request: ipam_pb2.ListReservationsRequest, context: Any
+    ) -> ipam_pb2.ListReservationsResponse:
+        raise NotFound("the agent does not ask for it")
 
     async def Reserve(self, request: ipam_pb2.ReserveRequest, context: Any) -> ipam_pb2.ReserveResponse:  # noqa: N802
         raise NotFound("the agent reserves nothing")

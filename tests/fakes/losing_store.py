@@ -18,6 +18,11 @@ class LosingStore:
         self._writes = 0
         self.lost = 0
 
+    def lose(self, when: str) -> None:
+        """Lose the next answer so, and no other."""
+        next_one = self._writes + 1
+        self._loses = lambda number: when if number == next_one else ""
+
     @property
     def replaced(self) -> int:
         return self._store.replaced

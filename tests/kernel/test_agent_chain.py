@@ -43,7 +43,7 @@ async def test_what_plugins_before_us_made_is_kept_and_ours_is_added(node: Node,
     result["routes"].pop(0)
     assert (await node.cni("CHECK", pod, conf={"prevResult": result})).status == 0
     assert (await node.cni("DEL", pod, conf={"prevResult": result})).status == 0
-    assert node.is_clean()
+    await node.cleaned()
 
 
 @pytest.mark.parametrize("before", [5, [1], {"ips": {"a": 1}}, {"interfaces": "x"}, {"dns": [1]}])

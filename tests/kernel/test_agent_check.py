@@ -123,3 +123,14 @@ async def test_check_needs_a_version_and_a_result(node: Node, pod: str) -> None:
     assert (await node.cni("CHECK", pod, conf={"cniVersion": "0.3.1"})).json["code"] == 1
     assert (await node.cni("CHECK", pod)).json["code"] == 7
     assert (await node.cni("CHECK", pod, conf={"prevResult": {"ips": "x"}})).json["code"] == 7
+
+
+async def test_a_result_that_cannot_be_is_refused_with_its_path_in_words_of_json(node: Node, pod: str) -> None:
+    result = await add(node, pod)
+    del result["interfaces"][1]["name"]
+    result["ips"].append({"interface": 9, "address": "x"})
+    told = (await check(node, pod, result)).json
+    assert told["code"] == 7
+    for path in ("prevResult.interfaces[1].name is missing", "prevResult.ips[1].address", "prevResult.ips[1].interface"):
+        assert path in told["msg"]
+    assert "Error" not in told["msg"]

@@ -88,7 +88,7 @@ async def test_a_pod_with_ipv6_alone_works_where_the_runtime_switched_it_off(nod
     assert (await node.cni("ADD", pod)).status == 0
     assert first_datagram_arrives(node.name, pod, "fd00::9")
     assert (await node.cni("DEL", pod)).status == 0
-    assert node.is_clean()
+    await node.cleaned()
 
 
 async def test_what_is_made_for_ipv6_is_as_documented(node: Node, pod: str) -> None:
@@ -109,7 +109,7 @@ async def test_what_is_made_for_ipv6_is_as_documented(node: Node, pod: str) -> N
 async def test_del_leaves_nothing_of_either_family(node: Node, pod: str) -> None:
     await node.cni("ADD", pod)
     assert (await node.cni("DEL", pod)).status == 0
-    assert node.is_clean()
+    await node.cleaned()
     assert not ip("-n", node.name, "-6", "route", "show", "proto", "83")
     assert not ip("-n", node.name, "-6", "neigh", "show", "nud", "permanent")
 

@@ -179,7 +179,7 @@ async def test_del_of_an_add_that_waits_for_policy_ends_it(guarded: Guarded, pod
     assert (await ran(adding)).json["code"] == 11
     assert "a DEL of the same attachment came" in guarded.node.log.read_text()
     assert not guarded.policyd.in_force.is_set()
-    assert guarded.node.is_clean()
+    await guarded.node.cleaned()
 
 
 async def test_host_end_is_down_while_policy_is_awaited(guarded: Guarded, pod: str) -> None:

@@ -61,7 +61,7 @@ async def test_pairs_leak_no_descriptor_and_no_thread(node: Node, pod: str, coun
     for number in range(count):
         await pairs(number)
     await until(lambda: held_by(node) <= before, WAIT_S)
-    assert node.is_clean()
+    await node.cleaned()
     assert ip("-n", pod, "rule").count("\n") == 3  # local, main, default
     assert (node.folder / "state" / "tombstones").stat().st_size < 2 << 20
 
@@ -82,7 +82,7 @@ async def test_a_hundred_adds_at_once_and_then_a_hundred_dels(node: Node, batche
         assert all(await asyncio.gather(*(pings(node.name, address, timeout_s=10) for address in addresses[::10])))
         deleted = await asyncio.gather(*(caller.call("DEL", name) for name in names))
         assert {answer.status for answer in deleted} == {0}
-        assert node.is_clean()
+        await node.cleaned()
     assert bool(node.ipamd.sizes) == batches
     assert not batches or max(node.ipamd.sizes) > 5
 
@@ -102,7 +102,7 @@ async def test_refusals_of_a_batch_reach_their_own_calls_and_leave_nothing(node:
         for name, answer in zip(names, added, strict=True):
             assert ("eth0" in ip("-n", name, "link")) == (answer.status == 0)
         await asyncio.gather(*(caller.call("DEL", name) for name in names))
-        assert node.is_clean()
+        await node.cleaned()
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(1000, marks=[LONG, pytest.mark.timeout(3600)])])
@@ -124,7 +124,7 @@ async def test_shims_killed_at_any_moment_of_add_leave_what_one_del_cleans(node:
 
     with pods(4) as names:
         await asyncio.gather(*(worker(name, place) for place, name in enumerate(names)))
-        assert node.is_clean()
+        await node.cleaned()
 
 
 @pytest.mark.parametrize("count", [15, pytest.param(200, marks=[LONG, pytest.mark.timeout(3600)])])
@@ -146,7 +146,7 @@ async def test_agent_killed_at_any_moment_of_add_or_del_leaves_what_one_del_clea
             await node.start_agent()
             for name, cid in zip(names, ids, strict=True):
                 assert (await caller.call("DEL", name, cid=cid)).status == 0
-            await until(node.is_clean, WAIT_S)
+            await node.cleaned()
             assert "eth0" not in "".join(ip("-n", name, "link") for name in names)
 
 
@@ -186,7 +186,7 @@ async def test_agent_restarted_under_load_loses_nothing(node: Node) -> None:
         assert all([await pings(node.name, address) for address in node.ipamd.held.values()])
         for name in names:
             await until_done("DEL", name)
-        await until(node.is_clean, WAIT_S)
+        await node.cleaned()
 
 
 async def test_late_add_is_refused_by_the_agents_next_process(node: Node, pod: str) -> None:
@@ -196,7 +196,7 @@ async def test_late_add_is_refused_by_the_agents_next_process(node: Node, pod: s
     await node.start_agent()
     refused = await caller.call("ADD", pod, started_ns=started_ns)
     assert (refused.status, refused.json["code"]) == (1, 11)
-    assert node.is_clean()
+    await node.cleaned()
     assert (await caller.call("ADD", pod)).status == 0
 
 
@@ -210,7 +210,7 @@ async def test_ipamd_away_fails_add_in_time_and_del_succeeds_and_both_recover(no
     assert not node.interfaces()
     assert node.ipamd.held
     await node.start_ipamd()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
     assert (await caller.call("ADD", pod)).status == 0
 
 

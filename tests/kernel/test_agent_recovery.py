@@ -43,7 +43,7 @@ async def test_address_goes_back_without_a_del(node: Node, pod: str) -> None:
     await killed_after_allocate(node, pod)
     assert node.ipamd.held
     await node.start_agent()
-    await until(node.is_clean)
+    await node.cleaned()
 
 
 async def test_address_goes_back_when_ipamd_returns(node: Node, pod: str) -> None:
@@ -52,14 +52,14 @@ async def test_address_goes_back_when_ipamd_returns(node: Node, pod: str) -> Non
     await node.start_agent()
     await until(lambda: len(node.pending) == 1 and not node.intents)
     await node.start_ipamd()
-    await until(node.is_clean)
+    await node.cleaned()
 
 
 async def test_unfinished_interface_goes_too(node: Node, pod: str) -> None:
     await killed_after_allocate(node, pod)
     assert node.interfaces() == [host_interface(node.ipamd.node, "romana", pod, "eth0")]
     await node.start_agent()
-    await until(node.is_clean)
+    await node.cleaned()
     assert "eth0" not in ip("-n", pod, "link")
 
 
@@ -73,7 +73,7 @@ async def test_new_add_of_the_same_attachment_is_not_raced(node: Node, pod: str)
         assert list(node.ipamd.held.values()) == [address]
         assert not node.intents
         await node.cni("DEL", pod)
-        assert node.is_clean()
+        await node.cleaned()
 
 
 async def test_refused_repetition_does_not_hide_the_first_ones_address(node: Node, pod: str) -> None:
@@ -109,7 +109,7 @@ async def test_finished_but_unanswered_add_is_undone_once_its_interface_is_gone(
         await node.start_agent()
         await asyncio.sleep(0.5)
         assert len(node.interfaces()) == len(node.ipamd.held) == 1
-    await until(node.is_clean)
+    await node.cleaned()
 
 
 async def test_finished_add_leaves_no_intent_and_a_failed_one_neither(node: Node, pod: str) -> None:

@@ -42,6 +42,7 @@ async def rebooted(node: Node) -> None:
 
 
 async def test_reboot_gives_back_what_was_attached(node: Node) -> None:
+    """S7."""
     with namespace("pod") as one, namespace("pod") as two:
         for pod in (one, two):
             assert (await node.cni("ADD", pod)).status == 0
@@ -49,7 +50,7 @@ async def test_reboot_gives_back_what_was_attached(node: Node) -> None:
     await until(lambda: not node.interfaces())
     node.settings["stale_after_s"] = 3000.0  # one look is enough
     await node.start_agent()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
 
 
 async def test_reboot_with_ipamd_away_gives_back_later(node: Node) -> None:
@@ -62,13 +63,14 @@ async def test_reboot_with_ipamd_away_gives_back_later(node: Node) -> None:
     await asyncio.sleep(0.5)
     assert node.ipamd.held
     await node.start_ipamd()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
 
 
 async def test_namespace_that_died_without_a_del_gives_its_address_back(node: Node) -> None:
+    """I7, W20."""
     with namespace("pod") as pod:
         await node.cni("ADD", pod)
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()
 
 
 async def test_living_pods_keep_their_addresses(node: Node, pod: str) -> None:
@@ -83,6 +85,7 @@ async def test_living_pods_keep_their_addresses(node: Node, pod: str) -> None:
 
 
 async def test_an_add_that_takes_its_time_is_left_alone(node: Node, pod: str) -> None:
+    """S5."""
     node.ipamd.delay_s["Allocate"] = GRACE_S * 5
     ran = await node.cni("ADD", pod)
     assert ran.status == 0
@@ -96,4 +99,4 @@ async def test_release_that_fails_is_tried_again(node: Node) -> None:
         await node.cni("ADD", pod)
     await until(lambda: bool(node.pending), WAIT_S)
     node.ipamd.failures.clear()
-    await until(node.is_clean, WAIT_S)
+    await node.cleaned()

@@ -45,7 +45,7 @@ class Place:
             try:
                 assert veth.create()
                 veth.address(ADDRESSES)
-                return veth.open(ADDRESSES)
+                return veth.wait(veth.open(ADDRESSES))
             except RomanaError:
                 self.unplumb()
                 raise

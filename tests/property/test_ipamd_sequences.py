@@ -181,4 +181,5 @@ async def run(rounds: Sequence[Sequence[Step]], losses: Sequence[str]) -> None:
 )
 @example([[("reserve", 0, 0, 0)], [("apply", 0, 12, 0)], [("allocate", 0, 0, 0)], [("allocate", 0, 1, 0)]], [""])
 def test_no_sequence_of_steps_and_faults_breaks_an_invariant(rounds: list[list[Step]], losses: list[str]) -> None:
+    """S20."""
     asyncio.run(run(rounds, losses))

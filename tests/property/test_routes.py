@@ -112,6 +112,7 @@ def test_order_of_nodes_and_blocks_does_not_matter(nodes: list[Node], blocks: li
 
 @given(NODES, BLOCKS)
 def test_every_block_has_a_route_of_its_family_or_a_problem(nodes: list[Node], blocks: list[Block]) -> None:
+    """I4: to its owner."""
     found = desired_routes("n1", nodes, blocks)
     destinations = {route.destination for route in found.routes}
     named = " ".join(problem.text for problem in found.problems)

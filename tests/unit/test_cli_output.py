@@ -1,9 +1,11 @@
 """JSON of the command line: what scripts rely on."""
 
 import json
+from ipaddress import ip_network
 
 import pytest
 
+from ipam.blocks import ranges_of
 from romana.cli.block import tally
 from romana.cli.output import as_dict
 from romana.cli.store import decoded
@@ -76,5 +78,18 @@ def test_an_address_is_cooling_until_its_cool_down_is_over_then_free(now_s: floa
         item("addresses/pods/10.40.0.1", held.SerializeToString()),
         item("addresses/pods/10.40.0.2", released.SerializeToString()),
     ]
-    (row,) = tally([item("blocks/pods/10.40.0.0_28", Block(node="a").SerializeToString())], addresses, now_s)
+    (row,) = tally([item("blocks/pods/10.40.0.0_28", Block(node="a").SerializeToString())], addresses, now_s, {})
     assert (row["held"], row["cooling"], row["free"]) == (1, cooling, 15 - cooling)
+
+
+def test_reserved_addresses_are_not_free() -> None:
+    block, network = "10.40.0.0/28", ip_network("10.40.0.0/29")
+    held = Address(state=ADDRESS_STATE_HELD, block=block)
+    cooled = Address(state=ADDRESS_STATE_COOLING, block=block)
+    addresses = [
+        item("addresses/pods/10.40.0.1", held.SerializeToString()),
+        item("addresses/pods/10.40.0.2", cooled.SerializeToString()),
+    ]
+    owned = [item("blocks/pods/10.40.0.0_28", Block(node="a").SerializeToString())]
+    (row,) = tally(owned, addresses, 1000.0, {"pods": ranges_of([network])})
+    assert (row["held"], row["cooling"], row["reserved"], row["free"]) == (1, 0, 7, 8)

@@ -68,6 +68,17 @@ async def test_add_that_arrives_after_its_del_is_given_up_and_a_newer_one_is_not
         pass
 
 
+async def test_an_attachment_is_alone_until_another_is_worked_on() -> None:
+    locks = Locks()
+    seen = [locks.is_alone]
+    async with locks.hold(KEY):
+        seen.append(locks.is_alone)
+        async with locks.hold(OTHER):
+            seen.append(locks.is_alone)
+        seen.append(locks.is_alone)
+    assert seen == [True, True, False, True]
+
+
 async def test_deletions_are_forgotten_when_no_earlier_add_can_arrive_any_more() -> None:
     locks = Locks()
     async with locks.deleting(KEY, 20, now_ns=25):

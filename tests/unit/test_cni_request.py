@@ -160,6 +160,23 @@ def test_arguments_that_cannot_be_followed_are_code_4_on_add_and_ignored_on_del(
     assert parse(CNI_ARGS=args, CNI_COMMAND="DEL").pod is None
 
 
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        ("K8S_POD_NAMESPACE=a;K8S_POD_NAME=", "K8S_POD_NAME"),
+        ("K8S_POD_NAMESPACE=a", "K8S_POD_NAME"),
+        ("K8S_POD_NAME=", "K8S_POD_NAME"),
+        ("K8S_POD_NAMESPACE=;K8S_POD_NAME=b", "K8S_POD_NAMESPACE"),
+        ("K8S_POD_UID=u", "K8S_POD_NAME"),
+        ("K8S_POD_NAME=b;K8S_POD_UID=u", "K8S_POD_NAMESPACE"),
+    ],
+)
+def test_half_a_pod_is_code_4_naming_what_is_missing_and_never_anonymous(args: str, named: str) -> None:
+    err = refusal(CNI_ARGS=f"IgnoreUnknown=1;{args}")
+    assert (err.code, f"{named} empty or missing" in err.msg) == (4, True)
+    assert parse(CNI_ARGS=args, CNI_COMMAND="DEL").pod is None
+
+
 def test_arguments_are_split_at_the_first_equals_sign() -> None:
     assert parse_args("IgnoreUnknown=1;A=b=c")["A"] == "b=c"
 

@@ -18,6 +18,7 @@ import pytest
 
 from cni import errors, shim
 from cni.agent_wire import HEADER_BYTES, encode_answer, parse_environment, parse_header
+from cni.bytecode import SOURCE, packed
 from cni.compiling import compiled_shim
 from cni.install import Shim, install
 from cni.netconf import CURRENT_VERSION, VERSIONS
@@ -293,11 +294,11 @@ def shorten(binary: Path, kind: Shim, what: str) -> None:
         binary.write_bytes(compiled_shim(*macros))
         binary.chmod(0o755)
         return
-    text = binary.read_text()
+    text = SOURCE.read_text()
     for name, value in constants.items():
         text, count = re.subn(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
         assert count == 1
-    binary.write_text(text)
+    binary.write_bytes(packed(text.encode()))
 
 
 def test_absent_agent_is_code_11_after_the_commands_patience(binary: Path, kind: Shim) -> None:
@@ -348,9 +349,10 @@ def test_agent_that_dies_during_a_del_is_asked_again(binary: Path, agent: FakeAg
 
 @pytest.mark.parametrize("kind", [Shim.PYTHON], indirect=True)
 def test_bug_is_told_as_an_error_never_as_a_traceback(binary: Path) -> None:
-    binary.write_text(
-        binary.read_text().replace("    check_environment(command, environ)\n", "    raise ValueError('a \"bug\"\\n')\n")
-    )
+    text = SOURCE.read_text()
+    spoiled = text.replace("    check_environment(command, environ)\n", "    raise ValueError('a \"bug\"\\n')\n")
+    assert spoiled != text
+    binary.write_bytes(packed(spoiled.encode()))
     document = failure(run(binary, CALL))
     assert (document["code"], document["msg"]) == (999, 'internal error: ValueError: a "bug"\n')
 

@@ -337,3 +337,28 @@ async def test_a_topology_that_keeps_back_an_address_taken_meanwhile_is_refused(
         with pytest.raises(Refused, match=r"would reserve addresses that are held: 1, the lowest 10\.40\.0\.0"):
             await run.apply(keeping_back("10.40.0.0/30"))
         assert (await other.show()).generation == 1
+
+
+async def test_an_address_of_a_pair_that_another_ipamd_takes_while_the_other_waits_for_a_block_is_not_taken_again() -> None:
+    """I1: what was picked is looked at again before it is written; else it is compared as the other's, and taken from it."""
+    document = flat("10.40.0.0/24", 29)
+    document["networks"][0]["dual"] = "six"
+    document["networks"].append({"name": "six", "cidr": "fd00::/64", "block_mask": 125, "owner": "tenant"})
+    document["topologies"].append({"networks": ["six"], "map": [{"name": "everyone", "groups": []}]})
+    store = MemoryStore()
+    late = Interrupted(store, f"{keys.BLOCKS}six/")
+    async with running(late) as run, running(store) as other:
+        await run.apply(document)
+        await run.add_node("n1")
+        await write_pod(store, "default", "one")
+        await write_pod(store, "default", "two")
+        await until(lambda: other.ipamd.state.blocks.rows and run.ipamd.state.blocks.rows)
+
+        async def take() -> None:
+            await other.allocate("n1", "c1", ("default", "one", ""))
+            await until(lambda: "addresses/pods/10.40.0.0" in run.ipamd.state.addresses.rows)
+
+        late.before = take
+        answer = await run.allocate("n1", "c2", ("default", "two", ""))
+        assert answer.addresses[0].ip == "10.40.0.1"
+        assert await faults(store) == []

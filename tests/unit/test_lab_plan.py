@@ -175,3 +175,15 @@ def test_a_pod_goes_where_the_fewest_are() -> None:
 def test_names_of_pods_namespaces_never_meet() -> None:
     lab = plan().lab
     assert lab.pod_netns("a", "b-c") != lab.pod_netns("a-b", "c")
+
+
+@pytest.mark.parametrize(
+    ("cidr", "addresses"), [("10.40.0.0/16", ["192.0.2.11"]), ("fd00:40::/112", ["192.0.2.11", "2001:2::11"])]
+)
+def test_a_topology_with_ipv6_gives_nodes_an_address_of_it(cidr: str, addresses: list[str]) -> None:
+    networks = [{"name": "pods", "cidr": cidr}]
+    lab = plan(document={"networks": networks, "topologies": [{"networks": ["pods"], "map": [{"name": "all"}]}]}).lab
+    assert [str(address) for address in lab.addresses(lab.nodes[0])] == addresses
+    assert from_json(lab.to_json()) == lab
+    older = {key: value for key, value in lab.to_json().items() if key != "ipv6"}
+    assert not from_json(older).ipv6

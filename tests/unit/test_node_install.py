@@ -87,6 +87,14 @@ def test_everything_is_written_and_again_changes_nothing(machine: Machine) -> No
     assert machine.plugins() == [{"type": "romana"}]
 
 
+def test_folders_are_no_configurations_and_odd_ones_are_named_as_they_are(machine: Machine) -> None:
+    (machine.conf / "05-folder.conflist").mkdir()
+    (machine.conf / "06-list.conflist").write_text('{"name": "odd", "plugins": 5}')
+    (machine.conf / "07-link.conf").symlink_to(machine.conf / "05-folder.conflist")
+    found = machine.install(code=1)["others"]
+    assert [(Path(other["path"]).name, other["name"]) for other in found] == [("06-list.conflist", "odd"), ("07-link.conf", "")]
+
+
 def test_absent_folders_are_made_and_named(bare: Machine) -> None:
     with listening(bare.socket):
         done = bare.romana("install", "--shim", "python")

@@ -46,11 +46,11 @@ def test_node_without_address_of_the_family_is_a_problem_and_has_no_route() -> N
     assert [(problem.id, "n3" in problem.text) for problem in found.problems] == [("node-without-address", True)]
 
 
-def test_recreated_node_does_not_inherit_the_blocks_of_its_name() -> None:
+def test_recreated_node_does_not_inherit_the_blocks_of_its_name_and_that_is_no_problem() -> None:
     again = Node("n2", "uid-2-again", N2.addresses)
     found = desired_routes("n1", [N1, again], [block("10.40.0.0/29", N2)])
     assert found.routes == frozenset()
-    assert [problem.id for problem in found.problems] == ["block-owner-unknown"]
+    assert found.problems == ()
 
 
 def test_own_blocks_of_an_earlier_incarnation_are_not_unreachable() -> None:
@@ -61,7 +61,7 @@ def test_own_blocks_of_an_earlier_incarnation_are_not_unreachable() -> None:
 def test_unknown_node_says_so_and_still_reaches_the_others() -> None:
     found = desired_routes("n1", [N2], [block("10.40.0.0/29", N1), block("10.40.0.8/29", N2)])
     assert found.routes == {route("10.40.0.8/29", "192.0.2.2")}
-    assert [problem.id for problem in found.problems] == ["node-unknown", "block-owner-unknown"]
+    assert [problem.id for problem in found.problems] == ["node-unknown"]
 
 
 def test_one_block_in_two_networks_has_one_route_whatever_the_order() -> None:

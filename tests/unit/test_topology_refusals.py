@@ -278,3 +278,11 @@ def test_ten_thousand_groups_load_and_the_fault_of_one_is_told_at_its_path() -> 
 def test_a_document_too_large_to_be_stored_is_refused_with_its_size() -> None:
     ((path, message),) = faults_of(many(10_000, "a-very-long-name-of-a-group-"))
     assert (path, "at most 800000 are accepted" in message) == ("", True)
+
+
+def test_twenty_thousand_faults_are_told_and_cost_no_square_of_that() -> None:
+    """Not by the clock: what grew with the square took minutes, and the test's timeout is two."""
+    many_networks = [{"name": f"n{number}", "cidr": "x"} for number in range(20_000)]
+    assert len(faults_of({"networks": many_networks, "topologies": [{"networks": ["n0"], "map": [LEAF]}]})) == 20_000
+    many_topologies = [{"networks": ["a"], "map": [LEAF]}] * 20_000
+    assert len(faults_of({"networks": [net()], "topologies": many_topologies})) == 19_999

@@ -1,11 +1,12 @@
-"""Weaknesses of Romana's topology (reference, section 7) that ours does not have; the rest of them are beside what they touch."""
+"""Weaknesses of Romana's topology and blocks that ours does not have; the table in docs/ipam.md names them all."""
 
 import json
+from ipaddress import IPv4Network
 from typing import Any
 
 import pytest
 
-from ipam.blocks import group_blocks
+from ipam.blocks import Block, group_blocks
 from ipam.topology.carving import carve
 from ipam.topology.document import normalised
 from ipam.topology.placement import place
@@ -27,6 +28,21 @@ def test_w1_a_pad_never_attracts_a_node() -> None:
     assert [placed.path for placed in place(prefixes, "n", {"rack": "r1"}, crowded)] == ["a/1"]
     assert place(prefixes, "n", {"rack": "r9"}, {}) == ()
     assert pad.path == "a/3"
+
+
+def test_w2_freeing_below_several_free_ranges_loses_none_of_them() -> None:
+    """Romana's free-range list lost all but the first: such a block never emptied, and its count was wrong."""
+    block = Block(IPv4Network("10.0.0.0/29"))
+    for number in range(5):
+        block = block.with_held(block.ip(number))
+    for number in (3, 1):
+        block = block.without_address(block.ip(number))
+    assert [number for number in range(8) if not block.held >> number & 1] == [1, 3, 5, 6, 7]
+    given = []
+    while (lowest := block.lowest_free()) is not None:
+        given.append(lowest)
+        block = block.with_held(block.ip(lowest))
+    assert given == [1, 3, 5, 6, 7]
 
 
 def test_w6_a_block_larger_than_its_leaf_is_refused() -> None:

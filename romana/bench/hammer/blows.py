@@ -16,7 +16,7 @@ class Kind(Enum):
     COMPACT = "compaction"
 
 
-PAUSE_S = (0.1, 4.0)
+PAUSE_MIN_S = 0.1
 DOWN_S = (0.0, 3.0)
 """Until a killed one is started again."""
 FROZEN_S = (0.2, 9.0)  # 9 s is longer than any client waits for a frozen peer (7 s), so both sides of that are met
@@ -41,9 +41,9 @@ class Blow:
     """Of a compaction."""
 
 
-def next_blow(random: Random, crowds: Sequence[Sequence[str]]) -> Blow:
+def next_blow(random: Random, crowds: Sequence[Sequence[str]], pause_max_s: float) -> Blow:
     """One at one of the crowds (all ipamd, all members), each as likely as the other."""
-    kind, pause_s = random.choice(KINDS), random.uniform(*PAUSE_S)
+    kind, pause_s = random.choice(KINDS), random.uniform(PAUSE_MIN_S, max(pause_max_s, PAUSE_MIN_S))
     crowd = random.choice(list(crowds))
     count = 2 if random.random() < SEVERAL and len(crowd) > 2 else 1
     victims = tuple(random.sample(list(crowd), count))

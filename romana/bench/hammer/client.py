@@ -18,7 +18,7 @@ from romana.v1 import ipam_pb2
 
 __all__ = ["Client"]
 
-LIVING_MAX = 100
+LIVING_MAX = 150
 AGAIN_MAX = 8
 PAUSE_S = 0.05  # after a call that found nobody, so that a dead ipamd is not asked ten thousand times a second
 
@@ -35,10 +35,12 @@ class Client:
         ledger: Ledger,
         checker: Checker,
         found: Callable[[Finding], None],
+        batch: int,
     ) -> None:
+        """`batch` is the size of the largest."""
         self._number, self._random, self._calls, self._nodes = number, random, calls, nodes
         self._ledger, self._checker, self._found = ledger, checker, found
-        self._made = 0
+        self._made, self._batch = 0, batch
         self._mine: dict[str, Asked] = {}
         self._again: deque[Asked] = deque(maxlen=AGAIN_MAX)
         self._thrown: set[asyncio.Task[None]] = set()
@@ -62,7 +64,7 @@ class Client:
         """Act after act until told to stop; the last one comes to its end."""
         while not stop.is_set():
             full = len(self._mine) >= LIVING_MAX
-            act = next_act(self._random, self._nodes.count, len(self._calls.targets), full=full)
+            act = self._draw(full=full)
             try:
                 await self._doing[act.kind](act)
             except Unavailable:
@@ -75,7 +77,10 @@ class Client:
         """Release what is left, when nobody is hurt."""
         while self._mine:
             with contextlib.suppress(RomanaError):
-                await self._release_batch(next_act(self._random, self._nodes.count, len(self._calls.targets), full=True))
+                await self._release_batch(self._draw(full=True))
+
+    def _draw(self, *, full: bool) -> Act:
+        return next_act(self._random, self._nodes.count, len(self._calls.targets), self._batch, full=full)
 
     async def _allocate_new(self, act: Act) -> None:
         await self._allocate(self._new(act), act)

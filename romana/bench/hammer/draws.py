@@ -33,7 +33,6 @@ WEIGHTS = {
 }  # fmt: skip
 RELEASING = (Kind.RELEASE, Kind.RELEASE_BATCH, Kind.RELEASE_THROWN_AWAY)
 TIMEOUTS_S = (1.0, 5.0, 15.0)
-BATCH_MAX = 64
 FENCED = 0.7
 """Share of requests that name the node's uid; the others are served for whoever has the name."""
 
@@ -80,13 +79,13 @@ class AdminAct:
     pause_s: float
 
 
-def next_act(random: Random, nodes: int, ipamds: int, *, full: bool) -> Act:
-    """One act; when `full`, one that releases."""
+def next_act(random: Random, nodes: int, ipamds: int, batch: int, *, full: bool) -> Act:
+    """One act, of `batch` requests at most; when `full`, one that releases."""
     kinds = RELEASING if full else tuple(WEIGHTS)
     kind = random.choices(kinds, [WEIGHTS[kind] for kind in kinds])[0]
     return Act(
         kind,
-        size=random.randint(2, BATCH_MAX),
+        size=random.randint(1, batch),
         node=random.randrange(nodes),
         tenant=random.choice(TENANTS),
         pod=random.randrange(PODS_EACH),

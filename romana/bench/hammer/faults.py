@@ -22,8 +22,11 @@ REMEMBERED = 15
 class Faults:
     """`counts` says how often what was done to whom; `last` are the latest, in words."""
 
-    def __init__(self, rig: Rig, store: Store, checker: Checker, random: Random, found: Callable[[Finding], None]) -> None:
+    def __init__(
+        self, rig: Rig, store: Store, checker: Checker, random: Random, pause_max_s: float, found: Callable[[Finding], None]
+    ) -> None:
         self._rig, self._store, self._checker, self._random, self._found = rig, store, checker, random, found
+        self._pause_max_s = pause_max_s
         self._began = time.monotonic()
         self._down: dict[str, float] = {}
         self._frozen: dict[str, float] = {}
@@ -35,7 +38,7 @@ class Faults:
         crowds = [[process.name for process in crowd] for crowd in (self._rig.ipamds, self._rig.members)]
         try:
             while True:
-                blow = next_blow(self._random, crowds)
+                blow = next_blow(self._random, crowds, self._pause_max_s)
                 await self._deal(blow)
                 until = time.monotonic() + blow.pause_s
                 while time.monotonic() < until:

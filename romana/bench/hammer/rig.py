@@ -97,7 +97,7 @@ class Rig:
     def _ipamd(self, name: str, target: str) -> Process:
         endpoints = ", ".join(f'"{endpoint}"' for endpoint in self.endpoints)
         text = f'[etcd]\nendpoints = [{endpoints}]\n[ipam]\nlisten = ["{target}"]\ncooldown_s = {COOLDOWN_S}\n'
-        (self.place / f"{name}.toml").write_text(text + '[log]\nlevel = "WARNING"\n')
+        (self.place / f"{name}.toml").write_text(text + '[log]\nlevel = "WARNING"\n[health]\nipamd = "off"\n')
         program = Path(sys.executable).parent / "romana-ipamd"
         return Process(name, (str(program), "--config", f"{name}.toml"), self.place)
 

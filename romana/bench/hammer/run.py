@@ -1,6 +1,7 @@
 """The whole run: etcd and ipamd, clients and admin, blows and checks, and what was found."""
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,7 @@ PROGRESS_S = 2.0
 STORE_TIMEOUT_S = 5.0
 READY_S = 120.0
 ENDS_S = 300.0  # for what was begun to come to its end when nobody is hurt any more
+SETTLE_S = 900.0
 FINDINGS_MAX = 200
 
 Say = Callable[[str], None]
@@ -48,6 +50,10 @@ class Settings:
     members: int = 3
     ipamds: int = 3
     clients: int = 24
+    batch: int = 64
+    """Requests in the largest batch."""
+    pause_max_s: float = 4.0
+    """Between two blows."""
 
 
 @dataclass
@@ -76,6 +82,7 @@ class Hammer:
         self._outcome = Outcome(settings, machine.now(), dict(machine.describe()))
         self._seen: set[tuple[str, str]] = set()
         self._faults: Faults | None = None
+        self._told = False
 
     async def run(self) -> Outcome:
         """Everything, to the end; raises what the rig raises when it cannot be started."""
@@ -96,7 +103,7 @@ class Hammer:
         """`theirs` is the checker's store; `ours` writes Pod objects and compacts."""
         await _write_pods(ours)
         parts = self._parts(made, theirs)
-        self._faults = faults = Faults(made, ours, parts.checker, self._random("blows"), self._found)
+        self._faults = faults = Faults(made, ours, parts.checker, self._random("blows"), self._settings.pause_max_s, self._found)
         checking = asyncio.create_task(parts.checker.run(), name="checker")
         try:
             await await_serving(parts.calls)
@@ -111,12 +118,13 @@ class Hammer:
             await parts.calls.close()
 
     def _parts(self, made: Rig, theirs: EtcdStore) -> Parts:
+        wanted = self._settings
         calls, there, ledger = Calls(made.targets), Nodes(nodes(NODES)), Ledger()
         checker = Checker(theirs, self._found)
         admin = Admin(self._random("admin"), calls, there, ledger, self._found)
         clients = tuple(
-            Client(number, self._random(f"client {number}"), calls, there, ledger, checker, self._found)
-            for number in range(self._settings.clients)
+            Client(number, self._random(f"client {number}"), calls, there, ledger, checker, self._found, wanted.batch)
+            for number in range(wanted.clients)
         )
         return Parts(made, theirs, calls, there, ledger, checker, admin, clients, self._found)
 
@@ -126,11 +134,13 @@ class Hammer:
         hurting = asyncio.create_task(faults.run(), name="blows")
         runs = [parts.admin.run(stop), *(client.run(stop) for client in parts.clients)]
         working = [asyncio.create_task(run, name="work") for run in runs]
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._tell)
         try:
             while not self._enough(parts.calls, began):
                 await _any_error([hurting, checking, *working], PROGRESS_S)
                 self._say(self._progress(parts, faults))
         finally:
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
             stop.set()
             hurting.cancel()
             await asyncio.gather(hurting, return_exceptions=True)
@@ -147,19 +157,29 @@ class Hammer:
         self._say("nobody is hurt any more; everything must agree")
         settling = asyncio.create_task(settle(parts), name="settling")
         try:
-            await asyncio.wait([settling, checking], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([settling, checking], timeout=SETTLE_S, return_when=asyncio.FIRST_COMPLETED)
             if checking.done():
                 checking.result()
-            await settling
+            if settling.done():
+                settling.result()
+            else:
+                self._found(Finding("I13", f"with nobody hurt not everything was released and agreed within {SETTLE_S:g} s"))
         except RomanaError as err:
             self._found(Finding("I13", f"with nobody hurt it did not come to its end: {err}"))
         finally:
             settling.cancel()
+            await asyncio.gather(settling, return_exceptions=True)
 
     def _enough(self, calls: Calls, began: float) -> bool:
+        if self._told:
+            return True
         operations, seconds = self._settings.operations, self._settings.seconds
         done = operations is not None and calls.operations >= operations
         return done or (seconds is not None and time.monotonic() - began >= seconds)
+
+    def _tell(self) -> None:
+        """SIGINT ends the run in good order; what follows is judged as ever."""
+        self._told = True
 
     def _progress(self, parts: Parts, faults: Faults) -> str:
         done, living = parts.calls.operations, len(parts.ledger.living)

@@ -23,7 +23,7 @@ from romana.bench.hammer.ledger import Ledger
 from romana.bench.hammer.nodes import Nodes
 from romana.bench.hammer.rig import Rig
 from romana.errors import InvalidInput, RomanaError
-from romana.store.api import Store
+from romana.store.api import Listing, Store
 from romana.v1 import ipam_pb2, node_pb2, store_pb2
 
 __all__ = ["Parts", "await_serving", "settle"]
@@ -71,7 +71,7 @@ async def settle(parts: Parts) -> None:
     for client in parts.clients:
         await client.release_all()
     await _release_haunted(parts)
-    left = await parts.store.list(keys.ATTACHMENTS)
+    left = await _listed(parts.store, keys.ATTACHMENTS)
     for item in left.items:
         parts.found(Finding("I8", f"{item.key} is left when all was released", (item.key,), left.revision))
     await _compare(parts)
@@ -79,14 +79,14 @@ async def settle(parts: Parts) -> None:
 
 async def _compare(parts: Parts) -> None:
     """Etcd with what was answered, and with itself, by the watch's picture and by ipam.invariants."""
-    listing = await parts.store.list(keys.ATTACHMENTS)
+    listing = await _listed(parts.store, keys.ATTACHMENTS)
     records = [codec_address.read_attachment(item) for item in listing.items]
     stored = {record.id.key: tuple(str(address.ip) for address in record.addresses) for record in records}
     for finding in parts.ledger.differences(stored):
         parts.found(finding)
     await parts.checker.reached(listing.revision)
-    await parts.checker.whole()
-    for line in await faults(parts.store):
+    await _patiently(parts.checker.whole)
+    for line in await _patiently(partial(faults, parts.store)):
         parts.found(Finding("whole", line, (), listing.revision))
 
 
@@ -125,9 +125,9 @@ async def _told(calls: Calls, at: int, node: str) -> dict[tuple[str, str], int]:
 
 async def _held(store: Store, uid: str) -> dict[tuple[str, str], int]:
     """By network and block of a node: how many addresses are held."""
-    blocks = [keys.parse_block(item.key) for item in (await store.list(keys.BLOCKS)).items if _owner(item.value) == uid]
+    blocks = [keys.parse_block(item.key) for item in (await _listed(store, keys.BLOCKS)).items if _owner(item.value) == uid]
     counts = {(network, str(cidr)): 0 for network, cidr in blocks}
-    for item in (await store.list(keys.ADDRESSES)).items:
+    for item in (await _listed(store, keys.ADDRESSES)).items:
         record = codec_address.read_address(item)
         if record.held and (record.network, str(record.block)) in counts:
             counts[record.network, str(record.block)] += 1
@@ -136,9 +136,13 @@ async def _held(store: Store, uid: str) -> dict[tuple[str, str], int]:
 
 async def _release_haunted(parts: Parts) -> None:
     """What came although nobody waited for it."""
-    for item in (await parts.store.list(keys.ATTACHMENTS)).items:
+    for item in (await _listed(parts.store, keys.ATTACHMENTS)).items:
         key = store_pb2.Attachment.FromString(item.value).key
         await _patiently(partial(parts.calls.release, 0, key, CALL_S))
+
+
+async def _listed(store: Store, prefix: str) -> Listing:
+    return await _patiently(partial(store.list, prefix))
 
 
 async def _patiently(call: Callable[[], Awaitable[Answer]]) -> Answer:

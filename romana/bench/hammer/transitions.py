@@ -1,6 +1,7 @@
 """What no revision may do to what was there before it; what a listing alone can never show. No I/O."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord
 from romana import keys
@@ -102,7 +103,7 @@ def _attachment(picture: Picture, change: Change[AttachmentRecord]) -> Iterator[
         return Finding(invariant, f"attachment {change.key} {text}", (change.key, *more), picture.revision)
 
     before, after = change.before, change.after
-    if before and after and before != after:
+    if before and after and replace(before, boot_id=after.boot_id) != after:  # an ADD of a later boot takes it over (ADR 0012)
         yield found(
             "I5", f"had {before.addresses} of {before.pod}, and has {after.addresses} of {after.pod} with no release between"
         )

@@ -1,6 +1,6 @@
 """What the hammer works on: nodes, pods, and the variants of a topology. Pure.
 
-main     any pod, two blocks of sixteen for each of thousands: cool-downs must be kept
+main     any pod; thousands of blocks of sixteen, never full: cool-downs must be kept
 tight    tenant `squeeze`: a rack has 64 addresses, so it is always nearly full
 shared   tenants `red`, `blue`: blocks are a tenant's segment's
 pair     tenant `both`: an IPv4 and an IPv6 address, both or none
