@@ -1,73 +1,35 @@
 """Gives addresses to attachments: decide on the state, write in one transaction, and look again when something was in the way.
 
-node known, same incarnation ──→ pod ──→ pick ──→ (claim a block) ──→ transaction ──→ answer
-             ▲                                                             │ conflict, lost answer, refusal
-             └──── ask the store: attachment there already? ───────────────┘
+together (ipam.rounds): pick ──→ transaction ──→ answer
+                          │ anything that is not plain
+by itself:                ▼
+    ask the store: attachment there already? ──→ node, pod ──→ pick ──→ (claim a block) ──→ transaction ──→ answer
+                          ▲                                                                      │ conflict, lost answer, refusal
+                          └──────────────────────────────────────────────────────────────────────┘
 """
 
-import logging
+import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ipam import codec_address, transactions
-from ipam.allocator import PickKind
+from ipam import attempt, codec_address
+from ipam.answers import Outcome
+from ipam.attempt import Decided, Granted, Wanted
 from ipam.commit import Committer, Txn
-from ipam.demand import Demand, demand_of
-from ipam.history import UNSEEN, Seen
 from ipam.picker import Picked, Picker
 from ipam.reads import Reader
-from ipam.records import AttachmentId, AttachmentRecord, NodeRecord, PodId, address_key, block_key, endpoint_keys
+from ipam.records import AttachmentRecord, NodeRecord, endpoint_keys
 from ipam.recovery import Recovery
+from ipam.rounds import Rounds
 from ipam.state import State
 from ipam.table import Row
 from romana import keys
-from romana.errors import Ambiguous, Conflict, Exhausted, InvalidInput, NotFound, Refused
+from romana.errors import Ambiguous, Conflict, NotFound, Refused, RomanaError
 from romana.store.api import Compare, KeyValue, Put, Store
-from romana.v1.store_pb2 import Pod
 
 __all__ = ["Allocations", "Granted", "Wanted"]
 
-log = logging.getLogger(__name__)
-
 ATTEMPTS = 20  # every failed one taught us what was in the way
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A request for addresses."""
-
-    attachment: AttachmentId
-    node_uid: str = ""
-    """The incarnation that asks; empty: whichever is there."""
-    boot_id: str = ""
-    pod: PodId | None = None
-    networks: tuple[str, ...] = ()
-    """As the CNI configuration asks; empty: as the pod asks, or the topology."""
-    seen: Seen = UNSEEN
-    """How far the node's agent has seen the store."""
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The answer."""
-
-    record: AttachmentRecord
-    revision: int
-    """Of the attachment."""
-    existing: bool
-    history: str = ""
-    """Which the revision belongs to."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """What an allocation was decided on."""
-
-    node_uid: str
-    topology: int
-    """Its mod_revision."""
-    reservations: int
-    """The revision up to which all were known."""
 
 
 class Allocations:
@@ -90,50 +52,67 @@ class Allocations:
         self._picker = picker
         self._recovery = recovery
         self._now_ms = now_ms
+        self._rounds = Rounds(state, committer, picker, recovery, self._read_back, now_ms)
 
     async def allocate(self, wanted: Wanted) -> Granted:
         """Give the attachment its addresses, or those that it has; durable before it returns. Idempotent.
 
-        The first attempt trusts what was heard: the transaction finds out whether the attachment is there already. After any
-        refusal or conflict the store is asked, so that a repeat is answered whatever has become of its node, pod or network.
-        Raises NotFound, Refused, InvalidInput, Exhausted; Conflict and Unavailable when the same request may succeed later.
+        The first attempt, together with others, trusts what was heard: the transaction finds out whether the attachment is there
+        already. When it comes to nothing the store is asked, so that a repeat is answered whatever has become of its node, pod or
+        network. Raises NotFound, Refused, InvalidInput, Exhausted; Conflict and Unavailable when the same may succeed later.
         """
         self._state.require_whole()
-        look = self._state.may_hold(wanted.attachment)
+        if self._state.may_hold(wanted.attachment):
+            return await self._by_itself(wanted)
+        [outcome] = await self._rounds.attempt((wanted,))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome or await self._by_itself(wanted)
+
+    async def allocate_all(self, wanted: Sequence[Wanted]) -> Sequence[Outcome[Granted]]:
+        """`allocate` for each of these, by itself, in order: what it returns, or the error that it raises."""
+        self._state.require_whole()
+        outcomes = await self._rounds.attempt(wanted)
+        plain = [outcome for outcome in outcomes if outcome is not None]
+        return plain if len(plain) == len(outcomes) else await asyncio.gather(*map(self._outcome, wanted, outcomes))
+
+    async def _outcome(self, wanted: Wanted, outcome: Outcome[Granted | None]) -> Outcome[Granted]:
+        if outcome is not None:
+            return outcome
+        try:
+            return await self._by_itself(wanted)
+        except RomanaError as err:
+            return err
+
+    async def _by_itself(self, wanted: Wanted) -> Granted:
         for _ in range(ATTEMPTS):
-            try:
-                granted = await self._attempt(wanted, look)
-            except (NotFound, Refused, InvalidInput, Exhausted):
-                if look:
-                    raise
-                granted = None
+            granted = await self._attempt(wanted)
             if granted is not None:
                 return granted
-            if look:  # what was in the way is known, but for a reservation or a topology: these are not read with each conflict
-                await self._state.reload(self._store, keys.RESERVATIONS)
-                await self._state.reload(self._store, keys.TOPOLOGY)
-            look = True
+            # What was in the way is known now, but for a reservation or a topology: these are not read with each conflict.
+            await self._state.reload(self._store, keys.RESERVATIONS)
+            await self._state.reload(self._store, keys.TOPOLOGY)
         raise Conflict(f"no address for {wanted.attachment}: {ATTEMPTS} times something else changed meanwhile; try again")
 
-    async def _attempt(self, wanted: Wanted, look: bool) -> Granted | None:
+    async def _attempt(self, wanted: Wanted) -> Granted | None:
         node = await self._node(wanted)
         endpoint_key, full = endpoint_keys(wanted.attachment, wanted.pod)
         pod_keys = [keys.pod(wanted.pod.namespace, wanted.pod.name)] if wanted.pod else []
-        asked = [wanted.attachment.key, endpoint_key, node.key, *pod_keys] if look else pod_keys
         asker = f"the agent of node {wanted.attachment.node}"
+        asked = (wanted.attachment.key, endpoint_key, node.key, *pod_keys)
         history, found = await self._recovery.allowed(wanted.seen, asker, *asked)
-        if look and (item := found[wanted.attachment.key]) is not None:
+        if (item := found[wanted.attachment.key]) is not None:
             granted = await self._standing(item, wanted, node)
             return replace(granted, history=history) if granted else None
-        if look and found[endpoint_key] is not None:
+        if found[endpoint_key] is not None:
             endpoint_key = full
-        pod = _checked_pod(found[pod_keys[0]], wanted.pod) if wanted.pod else None
-        # Both before the pick: of a pair, one is picked while the other's block is claimed.
-        topology, seen = self._state.in_force(), self._state.reservations.revision
-        picked = await self._picker.reserve(node.value.name, _demand(wanted, pod[1] if pod else None))
+        pod = found[pod_keys[0]] if wanted.pod else None
+        asks = attempt.demand(wanted, attempt.checked_pod(pod, wanted.pod) if wanted.pod else None)
+        # Before the pick: of a pair, one is picked while the other's block is claimed.
+        decided = Decided.on(self._state, node.value)
+        picked = await self._picker.reserve(node.value.name, asks)
         try:
-            decided = _Decided(node.value.uid, topology.mod_revision if topology else 0, seen)
-            granted = await self._write(wanted, decided, picked, endpoint_key, pod[0] if pod else None)
+            granted = await self._write(wanted, decided, picked, endpoint_key, pod)
             return replace(granted, history=history) if granted else None
         finally:
             self._picker.settle(picked)
@@ -158,27 +137,20 @@ class Allocations:
         return row
 
     async def _write(
-        self, wanted: Wanted, decided: _Decided, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None
+        self, wanted: Wanted, decided: Decided, picked: Sequence[Picked], endpoint_key: str, pod: KeyValue | None
     ) -> Granted | None:
         """Write what was picked; None when something was in the way, which is known now."""
+        made = attempt.transaction(self._state, wanted, decided, picked, endpoint_key, pod, self._now_ms())
         node = self._state.node(wanted.attachment.node)
-        addresses = tuple(each.address for each in picked)
-        blocks = [self._state.blocks.rows.get(block_key(address.network, address.block)) for address in addresses]
-        # The pick may have waited for a block: the node may drain by now, or be another than the one that asked.
-        if node is None or node.value.draining or node.value.uid != decided.node_uid or None in blocks:
+        if made is None or node is None:
             return None
-        if not all(self._is_as_picked(each) for each in picked):
-            return None
-        record = AttachmentRecord(wanted.attachment, node.value.uid, wanted.boot_id, wanted.pod, addresses, self._now_ms())
-        rows = [self._state.addresses.rows.get(address_key(address.network, address.ip)) for address in addresses]
-        taken = [(row, block) for row, block in zip(rows, blocks, strict=True) if block is not None]
-        txn = transactions.allocate(record, node, taken, endpoint_key, pod, decided.reservations, decided.topology)
+        record, txn = made
         try:
             result = await self._committer.commit(txn)
         except Ambiguous:
             return await self._read_back(wanted, record)
         if result.succeeded:
-            _log(record, picked)
+            attempt.tell(record, picked)
             return Granted(record, result.revision, existing=False)
         item = self._state.learn(txn.reads, result)[wanted.attachment.key]
         return await self._standing(item, wanted, node) if item is not None else None
@@ -192,7 +164,7 @@ class Allocations:
         there = self._state.node(node.value.name)
         if there is None or there.value.uid != node.value.uid:
             return None
-        granted = _existing(item, wanted, node.value)
+        granted = attempt.existing(item, wanted, node.value)
         if not wanted.boot_id or granted.record.boot_id == wanted.boot_id:
             return granted
         record = replace(granted.record, boot_id=wanted.boot_id)
@@ -204,69 +176,12 @@ class Allocations:
             return None  # the next look sees whether it came
         return replace(granted, record=record, revision=result.revision) if result.succeeded else None
 
-    def _is_as_picked(self, picked: Picked) -> bool:
-        """Whether the address may be taken still: it is compared as it is now, and not as it was when it was picked."""
-        key = address_key(picked.address.network, picked.address.ip)
-        row = self._state.addresses.rows.get(key)
-        if row is None:
-            return True
-        early = picked.kind in {PickKind.STILL_COOLING, PickKind.FIXED}
-        return not row.value.held and (early or not self._state.occupancy.is_cooling(key))
-
     async def _read_back(self, wanted: Wanted, record: AttachmentRecord) -> Granted | None:
         """What became of a write whose answer was lost; None when it is not there (should it come late, the next conflicts)."""
-        wrote = [*(address_key(address.network, address.ip) for address in record.addresses), record.id.key]
+        wrote = [*(address.key for address in record.addresses), record.id.key]
         _, found = await self._reader.read(*wrote, keys.node(record.id.node))
         item, node = found[record.id.key], self._state.node(record.id.node)
         if item is None or node is None:
             return None
         granted = await self._standing(item, wanted, node)
         return replace(granted, existing=granted.record != record) if granted else None
-
-
-def _existing(item: KeyValue, wanted: Wanted, node: NodeRecord) -> Granted:
-    """The answer that was given before; raises Refused when it was given to somebody else."""
-    record = codec_address.read_attachment(item)
-    if record.node_uid != node.uid:
-        raise Refused(
-            f"attachment {record.id} is of another incarnation of the node (uid {record.node_uid}); release it first",
-            reason="ATTACHMENT_TAKEN",
-        )
-    if (record.pod is None) != (wanted.pod is None) or (record.pod and wanted.pod and not record.pod.same(wanted.pod)):
-        raise Refused(
-            f"attachment {record.id} belongs to {record.pod or 'no pod'}, not to {wanted.pod or 'none'}; release it first",
-            reason="ATTACHMENT_TAKEN",
-        )
-    return Granted(record, item.mod_revision, existing=True)
-
-
-def _checked_pod(item: KeyValue | None, pod: PodId) -> tuple[KeyValue, Pod]:
-    key = keys.pod(pod.namespace, pod.name)
-    if item is None:
-        raise NotFound(
-            f"pod {pod} is not in the store (no key {key}); it must be there before it gets an address", reason="POD_UNKNOWN"
-        )
-    message = Pod.FromString(item.value)
-    if pod.uid and message.uid and message.uid != pod.uid:
-        raise NotFound(
-            f"pod {pod} is not in the store: key {key} has another pod of that name, of uid {message.uid}", reason="POD_REPLACED"
-        )
-    return item, message
-
-
-def _demand(wanted: Wanted, pod: Pod | None) -> Demand:
-    namespace = wanted.pod.namespace if wanted.pod else ""
-    labels, annotations = (pod.labels, pod.annotations) if pod else ({}, {})
-    return demand_of(namespace, labels, annotations, wanted.networks)
-
-
-def _log(record: AttachmentRecord, picked: Sequence[Picked]) -> None:
-    """A line for each is for debugging: the store and the journal say who has what, and at thousands a second lines are dear."""
-    early = any(each.kind is PickKind.STILL_COOLING for each in picked)
-    if early or log.isEnabledFor(logging.DEBUG):
-        ips = [str(address.ip) for address in record.addresses]
-        fields = {"attachment": str(record.id), "pod": str(record.pod or ""), "ips": ips}
-        if early:
-            log.warning("address given out before its cool-down was over: the group is full", extra=fields)
-        else:
-            log.debug("address allocated", extra=fields)

@@ -11,6 +11,7 @@ group are walked.
 """
 
 from bisect import bisect_right, insort
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -25,7 +26,9 @@ __all__ = [
     "PickKind",
     "after",
     "choose",
+    "cooled",
     "counts",
+    "fresh",
     "leaves_reserve",
     "near_full",
     "next_block",
@@ -116,8 +119,8 @@ class Counts:
 def choose(holdings: Holdings, now_s: float) -> Pick:
     """The address to give out next; raises Exhausted when the group is full and nothing cools. `now_s` is monotonic."""
     return (
-        _fresh(holdings)
-        or _oldest(holdings, now_s, PickKind.COOLED)
+        fresh(holdings.blocks)
+        or cooled(holdings, now_s)
         or _new_block(holdings)
         or _oldest(holdings, float("inf"), PickKind.STILL_COOLING)
         or _exhausted(holdings)
@@ -131,11 +134,17 @@ def after(holdings: Holdings, pick: Pick) -> Holdings:
     return holdings.with_held(pick.ip)
 
 
-def _fresh(holdings: Holdings) -> Pick | None:
-    for block in holdings.blocks:
+def fresh(blocks: Iterable[Block]) -> Pick | None:
+    """The lowest address that was never used, in blocks that ascend: what `choose` prefers to all else."""
+    for block in blocks:
         if (offset := block.lowest_free()) is not None:
             return Pick(PickKind.FRESH, block.ip(offset), block.cidr)
     return None
+
+
+def cooled(holdings: Holdings, now_s: float) -> Pick | None:
+    """The address whose cool-down was over first: what `choose` prefers when none is fresh."""
+    return _oldest(holdings, now_s, PickKind.COOLED)
 
 
 def _oldest(holdings: Holdings, until_s: float, kind: PickKind) -> Pick | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from ipam.answers import Answers, Outcome
 from romana.store.api import Compare, Delete, Get, Put, Store, TxnResult
 from romana.store.limits import MAX_BYTES, MAX_OPS
 
@@ -38,10 +39,11 @@ class Txn:
 
     def size(self) -> int:
         """About how many bytes it takes on the wire."""
-        return sum(len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in self.writes)
+        return sum([len(write.key) + (len(write.value) if isinstance(write, Put) else 0) for write in self.writes])
 
 
-_Waiting = tuple[Txn, asyncio.Future[TxnResult]]
+_Waiting = tuple[Txn, Answers[TxnResult], int]
+"""The transaction, and where its outcome goes."""
 
 
 class Committer:
@@ -59,12 +61,20 @@ class Committer:
 
     async def commit(self, txn: Txn) -> TxnResult:
         """The outcome of this transaction alone; raises Unavailable and Ambiguous as the store does."""
-        answer: asyncio.Future[TxnResult] = asyncio.get_running_loop().create_future()
-        self._queue.append((txn, answer))
-        if not self._senders or (len(self._queue) >= FULL and len(self._senders) < IN_FLIGHT):
-            sender = asyncio.create_task(self._send_waiting(), name="commit")
-            self._senders.add(sender)
-        return await answer
+        [outcome] = await self.commit_all((txn,))
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def commit_all(self, txns: Sequence[Txn]) -> Sequence[Outcome[TxnResult]]:
+        """The outcome of each of these, by itself, in order: its result, or the error that `commit` raises."""
+        answers: Answers[TxnResult] = Answers(len(txns))
+        self._queue.extend((txn, answers, index) for index, txn in enumerate(txns))
+        unsent = len(self._queue)
+        while not self._senders or (unsent >= FULL and len(self._senders) < IN_FLIGHT):
+            self._senders.add(asyncio.create_task(self._send_waiting(), name="commit"))
+            unsent -= FULL
+        return await answers.all()
 
     async def close(self) -> None:
         """Let what was taken be sent, then end."""
@@ -73,58 +83,57 @@ class Committer:
     async def _send_waiting(self) -> None:
         try:
             while self._queue:
-                await self._send_group(self._next_group())
+                await self._send_group(*self._next_group())
         finally:
             # In the step that found the queue empty: a later done-callback would leave what comes between to nobody.
             self._senders.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
-    async def _send_group(self, group: Sequence[_Waiting]) -> None:
+    async def _send_group(self, group: Sequence[_Waiting], compares: Sequence[Compare]) -> None:
         try:
-            await self._send(group)
+            await self._send(group, compares)
         except asyncio.CancelledError:
-            for _, answer in group:
-                answer.cancel()
+            for _, answers, _ in group:
+                answers.cancel()
             raise
         except Exception as err:  # noqa: BLE001 - whatever it is, a bug too, belongs to the callers and not to this task
-            for _, answer in group:
-                if not answer.done():
-                    answer.set_exception(err)
+            for _, answers, index in group:
+                answers.set(index, err)
 
-    def _next_group(self) -> list[_Waiting]:
-        """As many of the waiting as fit into one transaction, in order.
+    def _next_group(self) -> tuple[list[_Waiting], tuple[Compare, ...]]:
+        """As many of the waiting as fit into one transaction, in order, and all that they compare.
 
         It ends before one that writes or compares a key that the group writes: so the group means what its order says.
         """
-        group = [self._queue.popleft()]
-        compares = set(group[0][0].compares)
-        written = {write.key for write in group[0][0].writes}
-        size = group[0][0].size()
+        group: list[_Waiting] = []
+        compares: dict[Compare, None] = {}
+        written: set[str] = set()
+        size = 0
         while self._queue:
             txn = self._queue[0][0]
-            compares |= set(txn.compares)
-            writes = {write.key for write in txn.writes}
+            writes = [write.key for write in txn.writes]
+            new = [compare for compare in txn.compares if compare not in compares]
             size += txn.size()
-            if len(compares) > MAX_OPS or len(written) + len(writes) > MAX_OPS or size > MAX_BYTES // 2:
-                break
-            if not written.isdisjoint(writes | {compare.key for compare in txn.compares}):
-                break
-            written |= writes
+            if group:
+                if len(compares) + len(new) > MAX_OPS or len(written) + len(writes) > MAX_OPS or size > MAX_BYTES // 2:
+                    break
+                if not written.isdisjoint(writes) or not written.isdisjoint([compare.key for compare in txn.compares]):
+                    break
+            compares.update(dict.fromkeys(new))
+            written.update(writes)
             group.append(self._queue.popleft())
-        return group
+        return group, tuple(compares)
 
-    async def _send(self, group: Sequence[_Waiting]) -> None:
+    async def _send(self, group: Sequence[_Waiting], compares: Sequence[Compare]) -> None:
         """Send as one; where that fails, each half by itself, so that one conflict costs a few transactions and fails one."""
-        compares = tuple(dict.fromkeys(compare for txn, _ in group for compare in txn.compares))
-        writes = tuple(write for txn, _ in group for write in txn.writes)
+        writes = [write for txn, _, _ in group for write in txn.writes]
         result = await self._store.txn(compares, writes, group[0][0].reads if len(group) == 1 else ())
         self._sent(len(group), result.succeeded)
         if result.succeeded:
-            for txn, _ in group:
+            for txn, _, _ in group:
                 self._committed(txn, result.revision)
         if result.succeeded or len(group) == 1:
-            for _, answer in group:
-                if not answer.done():  # a caller that gave up has cancelled it
-                    answer.set_result(result)
+            for _, answers, index in group:
+                answers.set(index, result)
             return
-        await self._send(group[: len(group) // 2])
-        await self._send(group[len(group) // 2 :])
+        for half in (group[: len(group) // 2], group[len(group) // 2 :]):
+            await self._send(half, tuple(dict.fromkeys(compare for txn, _, _ in half for compare in txn.compares)))

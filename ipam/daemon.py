@@ -10,6 +10,7 @@ any moment loses no acknowledged answer.
 
 import argparse
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -32,6 +33,11 @@ __all__ = ["main"]
 
 log = logging.getLogger(__name__)
 
+GC_THRESHOLDS = (50_000, 50, 100)
+"""New objects before a collection, and so many of those before one of the older ones (docs.python.org, gc.set_threshold).
+
+An allocation makes a hundred objects, none in a cycle, and keeps a dozen: with Python's own 700, looking through them was a tenth
+of its cost."""
 EXIT_CONFIG = 2
 EXIT_FATAL = 1
 
@@ -44,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         settings = config.load(parser.parse_args(arguments).config)
         logs.set_up(settings.log.level)
         check_listen(settings.ipam.listen, insecure=settings.ipam.insecure)
+        gc.set_threshold(*GC_THRESHOLDS)
         uvloop.run(_run(settings))
     except ConfigError as err:
         sys.stderr.write(f"romana-ipamd: {err}\n")

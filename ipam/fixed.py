@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from ipam.claims import Claims
 from ipam.networks import reserved_by_document
 from ipam.reads import Reader
-from ipam.records import AddressRecord, NodeRecord, Share, address_key, block_key
+from ipam.records import AddressRecord, Assigned, NodeRecord, Share, address_key, block_key
 from ipam.state import State
 from ipam.table import Row
 from ipam.topology.placement import Placement
@@ -31,8 +31,8 @@ class FixedAddresses:
         self._state = state
         self._claims = claims
 
-    async def reserve(self, name: str, placement: Placement, share: Share, ip: Address) -> Network:
-        """Keep the address for the caller, who settles it; the answer is its block.
+    async def reserve(self, name: str, placement: Placement, share: Share, ip: Address) -> Assigned:
+        """Keep the address for the caller, who settles it.
 
         Raises Refused that says who has it, or why not here; InvalidInput; Conflict where it is about to be given to another.
         """
@@ -40,8 +40,9 @@ class FixedAddresses:
         for _ in range(ATTEMPTS):
             cidr, is_own = await self._look(name, placement, share, ip)
             if is_own:
-                self._state.occupancy.reserve(placement.network, ip, cidr)
-                return cidr
+                address = Assigned(placement.network, ip, cidr)
+                self._state.occupancy.reserve(address)
+                return address
             await self._claims.claim_block(name, placement.network, share, cidr)
         raise Conflict(f"{ip} could not be had for node {name}: {ATTEMPTS} times its block changed hands meanwhile; try again")
 
@@ -81,8 +82,7 @@ class FixedAddresses:
     def _check_reserved(self, network: str, ip: Address) -> None:
         specs = [spec for spec in self._state.require_topology().document.networks if spec.name == network]
         by_document = [cidr for spec in specs for cidr in reserved_by_document(spec)]
-        rows = self._state.reservations.rows.values()
-        by_operator = [row.value.cidr for row in rows if row.value.network == network]
+        by_operator = [row.value.cidr for row in self._state.reservations.rows.values()]
         for cidr in (*by_document, *by_operator):
             if ip in cidr:
                 raise Refused(f"{ip} is reserved ({cidr} of network {network}); choose another", reason="ADDRESS_RESERVED")

@@ -12,7 +12,7 @@ from ipam.topology.document import NetworkSpec, TopologyDocument
 from romana.errors import InvalidInput, NotFound, Refused
 from romana.keys import Address, Network
 
-__all__ = ["Choice", "choices", "fixed_in", "reserved_by_document", "share_of"]
+__all__ = ["Choice", "choices", "fixed_in", "reserved_by_document", "reserved_by_operator", "share_of"]
 
 Choice = tuple[NetworkSpec, ...]
 """One network, or two of different families: the addresses that a pod gets together or not at all."""
@@ -88,6 +88,11 @@ def share_of(network: NetworkSpec, demand: Demand) -> Share:
 def reserved_by_document(network: NetworkSpec) -> tuple[Network, ...]:
     """What the document keeps from being given out."""
     return network.reserved
+
+
+def reserved_by_operator(network: NetworkSpec, reservations: Iterable[Network]) -> list[Network]:
+    """Those of an operator's reservations that lie in the network, whatever its name was when they were made."""
+    return [cidr for cidr in reservations if cidr.version == network.cidr.version and cidr.overlaps(network.cidr)]
 
 
 def fixed_in(network: NetworkSpec, demand: Demand) -> Address | None:

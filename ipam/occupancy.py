@@ -7,15 +7,16 @@ in one process never choose the same; two processes may, and then etcd lets one 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 
 from ipam.allocator import Holdings
 from ipam.blocks import Block, GroupBlocks, Ranges, group_blocks, ranges_of, recounted, reserved_in
-from ipam.records import AddressRecord, BlockRecord, NodeRecord, Share, address_key, block_key
+from ipam.records import AddressRecord, Assigned, BlockRecord, NodeRecord, Share, block_key
 from ipam.table import Row
 from ipam.topology.carving import Prefix
 from ipam.topology.placement import Placement
 from romana import keys
-from romana.keys import Address, Network
+from romana.keys import Network
 
 __all__ = ["NOBODY", "Group", "Occupancy", "Owner"]
 
@@ -138,9 +139,13 @@ class Occupancy:
 
     def blocks_in(self, uid: str, network: str, share: Share, cidr: Network) -> tuple[Block, ...]:
         """Those of an owner's blocks of that network that lie in the prefix, ascending. O(own blocks)."""
-        low, high = int(cidr.network_address), int(cidr.broadcast_address)
+        return tuple(self.own_blocks(uid, network, share, cidr))
+
+    def own_blocks(self, uid: str, network: str, share: Share, cidr: Network) -> Iterator[Block]:
+        """The same, one after the other: nearly always the first that is not full is the last that is looked at."""
+        low, high = _span(cidr)
         owned = self._owned.get((uid, network, share), ())
-        return tuple(self._blocks[key] for start, key in owned if low <= start <= high)
+        return (self._blocks[key] for start, key in owned if low <= start <= high)
 
     def is_cooling(self, key: str) -> bool:
         """Whether the released address of that key may not be given out yet."""
@@ -152,7 +157,7 @@ class Occupancy:
 
     def has_block(self, uid: str, placement: Placement) -> bool:
         """Whether this incarnation of a node owns a block where it stands."""
-        low, high = int(placement.cidr.network_address), int(placement.cidr.broadcast_address)
+        low, high = _span(placement.cidr)
         return any(low <= start <= high for start, _ in self._owned.get((uid, placement.network, NOBODY), ()))
 
     def owned(self, uid: str) -> Iterator[tuple[str, Block]]:
@@ -175,21 +180,19 @@ class Occupancy:
         """All blocks by key: owned ones, and those that have addresses and no owner."""
         return self._blocks
 
-    def reserve(self, network: str, ip: Address, block: Network) -> None:
-        """Count an address as held while its write is under way."""
-        key = block_key(network, block)
-        self._in_flight.add(address_key(network, ip))
-        self._blocks[key] = self._blocks[key].with_held(ip)
+    def reserve(self, address: Assigned) -> None:
+        """Count an address of an own block as held while its write is under way."""
+        self._in_flight.add(address.key)
+        self._blocks[address.block_key] = self._blocks[address.block_key].with_held(address.ip)
 
-    def settle(self, network: str, ip: Address, block: Network, row: Row[AddressRecord] | None) -> None:
+    def settle(self, address: Assigned, row: Row[AddressRecord] | None) -> None:
         """End `reserve`: from now on the address is what the store says."""
-        key = address_key(network, ip)
-        self._in_flight.discard(key)
-        if row is not None and row.value.held and row.value.block == block and self._is_held(block_key(network, block), ip):
+        self._in_flight.discard(address.key)
+        if row is not None and row.value.held and row.value.block == address.block and self._is_held(address):
             return  # written as it was reserved: so it nearly always is
-        self._show(key, AddressRecord(network, ip, block, None, None, 0), None)
+        self._show(address.key, AddressRecord(address.network, address.ip, address.block, None, None, 0), None)
         if row is not None:
-            self._show(key, row.value, row.value)
+            self._show(address.key, row.value, row.value)
 
     def reserve_block(self, network: str, path: str, block: Network) -> None:
         """Count a block as taken while its claim is under way."""
@@ -210,9 +213,9 @@ class Occupancy:
         """What is reserved in a network."""
         return self._reserved.get(network, ())
 
-    def _is_held(self, key: str, ip: Address) -> bool:
-        block = self._blocks.get(key)
-        return block is not None and bool(block.held >> block.offset(ip) & 1)
+    def _is_held(self, address: Assigned) -> bool:
+        block = self._blocks.get(address.block_key)
+        return block is not None and bool(block.held >> block.offset(address.ip) & 1)
 
     def _new_block(self, network: str, cidr: Network) -> Block:
         return Block(cidr, reserved=reserved_in(cidr, self._reserved.get(network, ())))
@@ -270,6 +273,12 @@ class Occupancy:
             self._blocks[at] = block.with_held(place.ip)
         else:
             self._blocks[at] = block.with_cooling(place.ip, self._ready_s[key], record.released_ms / 1000)
+
+
+@lru_cache(maxsize=16384)
+def _span(cidr: Network) -> tuple[int, int]:
+    """The first and the last address, as numbers."""
+    return int(cidr.network_address), int(cidr.broadcast_address)
 
 
 def _inside(inner: Network, outer: Network) -> bool:

@@ -7,22 +7,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ipam.allocator import Holdings, Pick, PickKind, choose
+from ipam.allocator import Holdings, Pick, PickKind, choose, cooled, fresh
 from ipam.claims import Claims
 from ipam.demand import Demand
 from ipam.fixed import FixedAddresses
 from ipam.networks import choices, fixed_in, share_of
 from ipam.reads import Reader
-from ipam.records import Assigned, NodeRecord, Share, address_key
+from ipam.records import Assigned, NodeRecord, Share, TopologyRecord
 from ipam.state import State
 from ipam.table import Row
 from ipam.topology.placement import Placement, misfits
 from romana import keys
-from romana.errors import Conflict, Exhausted, NotFound, Refused, Unavailable
+from romana.errors import Conflict, Exhausted, NotFound, Refused, RomanaError, Unavailable
 
 __all__ = ["Picked", "Picker"]
 
 ATTEMPTS = 20  # claims of a block whose addresses other requests then took
+SOURCES_MAX = 65536  # by node and demand; all are found anew when there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,10 @@ class _Source:
     share: Share
 
 
+_Known = tuple[Row[NodeRecord] | None, Row[TopologyRecord] | None, Sequence[_Source]]
+"""Right as long as these are the node's and the topology's rows."""
+
+
 class Picker:
     """`clock` is monotonic, in seconds."""
 
@@ -50,6 +55,7 @@ class Picker:
         self._claims = claims
         self._clock = clock
         self._fixed = FixedAddresses(reader, state, claims)
+        self._sources: dict[tuple[str, Demand], _Known] = {}
 
     async def reserve(self, name: str, demand: Demand) -> tuple[Picked, ...]:
         """One address of each family that the choice has, which nobody else in this process picks; the caller settles them.
@@ -86,11 +92,56 @@ class Picker:
             raise Exhausted("; ".join(full), reason="NETWORK_EXHAUSTED")
         raise self._misfit(name, missing)
 
+    def reserve_now(self, name: str, demand: Demand) -> Sequence[Picked] | None:
+        """What `reserve` would give, where it need not wait for anything: None where it must, or has something to refuse."""
+        node = self._state.node(name)
+        picked: list[Picked] = []
+        for source in self._plain_sources(name, demand) if node else ():
+            pick = self._pick_now(node.value, source) if node else None
+            one = self._reserved(source.placement.network, pick) if pick else None
+            if one is None:
+                self.settle(picked)
+                return None
+            picked.append(one)
+        return picked or None
+
+    def _pick_now(self, node: NodeRecord, source: _Source) -> Pick | None:
+        """The allocator's choice, when it is an address of an own block whose turn it is."""
+        place = source.placement
+        if pick := fresh(self._state.occupancy.own_blocks(node.uid, place.network, source.share, place.cidr)):
+            return pick
+        holdings = self._state.occupancy.holdings(node, place, source.share)
+        return cooled(holdings, self._clock()) if holdings else None
+
+    def _plain_sources(self, name: str, demand: Demand) -> Sequence[_Source]:
+        """Where addresses come from when the first choice has them, and the node may have some; else none. Kept, as all ask."""
+        node, topology = self._state.node(name), self._state.in_force()
+        known = self._sources.get((name, demand))
+        if known is not None and known[0] is node and known[1] is topology:
+            return known[2]
+        if len(self._sources) >= SOURCES_MAX:
+            self._sources.clear()
+        found = self._find_sources(name, demand)
+        self._sources[name, demand] = (node, topology, found)
+        return found
+
+    def _find_sources(self, name: str, demand: Demand) -> Sequence[_Source]:
+        node = self._state.node(name)
+        if node is None or demand.ips or not self._usable(name):
+            return ()
+        try:
+            first = choices(self._state.require_topology().document, demand)[0]
+        except RomanaError:
+            return ()
+        sources = [self._source(name, network.name, share_of(network, demand)) for network in first]
+        standing = [each for each in sources if each and self._state.holdings(node, each.placement, each.share)]
+        return standing if len(standing) == len(first) else ()
+
     def settle(self, picked: Sequence[Picked]) -> None:
         """End `reserve`: from now on the addresses are what the store says."""
-        for address in (each.address for each in picked):
-            row = self._state.addresses.rows.get(address_key(address.network, address.ip))
-            self._state.occupancy.settle(address.network, address.ip, address.block, row)
+        for each in picked:
+            self._state.written(each.address.key)
+            self._state.occupancy.settle(each.address, self._state.addresses.rows.get(each.address.key))
 
     async def _check(self, name: str, source: _Source, ip: keys.Address | None) -> None:
         """Raise what picking would, as far as it is to be seen without claiming a block."""
@@ -100,9 +151,7 @@ class Picker:
             await self._fixed.check(name, source.placement, source.share, ip)
 
     async def _at(self, name: str, source: _Source, ip: keys.Address) -> Picked:
-        placement = source.placement
-        block = await self._fixed.reserve(name, placement, source.share, ip)
-        return Picked(Assigned(placement.network, ip, block), PickKind.FIXED)
+        return Picked(await self._fixed.reserve(name, source.placement, source.share, ip), PickKind.FIXED)
 
     async def _one(self, name: str, source: _Source) -> Picked:
         network = source.placement.network
@@ -112,9 +161,8 @@ class Picker:
                 with suppress(Exhausted):  # the last block, and another was faster: the next choice is among what is left
                     await self._claims.claim_now(name, network, source.share)
                 continue
-            self._state.occupancy.reserve(network, pick.ip, pick.block)
-            if not self._known_held(network, pick):  # damaged in the store: stays reserved, and so is never given out
-                return Picked(Assigned(network, pick.ip, pick.block), pick.kind)
+            if (picked := self._reserved(network, pick)) is not None:
+                return picked
         raise Conflict(f"no address on node {name}: {ATTEMPTS} times the block that was claimed for it was used up; try again")
 
     async def _choose(self, name: str, source: _Source) -> Pick:
@@ -168,9 +216,12 @@ class Picker:
             reason="NODE_IN_NO_GROUP",
         )
 
-    def _known_held(self, network: str, pick: Pick) -> bool:
-        row = self._state.addresses.rows.get(address_key(network, pick.ip))
-        return row is not None and row.value.held
+    def _reserved(self, network: str, pick: Pick) -> Picked | None:
+        """The pick, kept for the caller; None for one that is damaged in the store: it stays reserved, and is never given out."""
+        address = Assigned(network, pick.ip, pick.block)
+        self._state.occupancy.reserve(address)
+        row = self._state.addresses.rows.get(address.key)
+        return Picked(address, pick.kind) if row is None or not row.value.held else None
 
 
 def _stands(node: Row[NodeRecord] | None) -> str:

@@ -5,6 +5,7 @@ source ──→ updates ──→ state          `replaced`: the state forgets 
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 
 from romana.errors import Unavailable
 
@@ -16,29 +17,39 @@ class Rebase:
 
     def __init__(self, forget: Callable[[], None]) -> None:
         self._forget = forget
-        self._restart = asyncio.Event()
+        self._pumps: set[asyncio.Task[None]] = set()
 
     def replaced(self) -> None:
         """What is known is of another history."""
         self._forget()
-        self._restart.set()
-        self._restart = asyncio.Event()
+        for pump in self._pumps:
+            pump.cancel()
 
     async def follow(self, updates: AsyncGenerator[None, None]) -> AsyncIterator[None]:
-        """The updates of one source; raises Unavailable once `replaced` was called: it is to be opened again."""
-        restart = asyncio.ensure_future(self._restart.wait())
+        """The updates of one source, several at once as one; raises Unavailable once `replaced` was called: it is to be opened
+        again.
+
+        One task takes them all: a task for each, and waiting for it, was a tenth of what an allocation cost."""
+        news = asyncio.Event()
+        pump = asyncio.create_task(_drain(updates, news), name="follow a source")
+        pump.add_done_callback(lambda _: news.set())
+        self._pumps.add(pump)
         try:
-            while True:
-                update = asyncio.ensure_future(anext(updates))
-                try:
-                    await asyncio.wait({update, restart}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    if not update.done():
-                        update.cancel()
-                        await asyncio.wait({update})
-                if restart.done():
-                    raise Unavailable("the store was restored; it is read anew")
-                yield update.result()
+            while not pump.done():
+                await news.wait()
+                news.clear()
+                if not pump.done():
+                    yield
+            if pump.cancelled():
+                raise Unavailable("the store was restored; it is read anew")
+            pump.result()
         finally:
-            restart.cancel()
-            await updates.aclose()
+            self._pumps.discard(pump)
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
+
+
+async def _drain(updates: AsyncGenerator[None, None], news: asyncio.Event) -> None:
+    async with aclosing(updates):
+        async for _ in updates:
+            news.set()

@@ -23,6 +23,7 @@ __all__ = [
     "TopologyRecord",
     "address_key",
     "block_key",
+    "endpoint_key",
     "endpoint_keys",
 ]
 
@@ -190,6 +191,24 @@ class Assigned:
     network: str
     ip: Address
     block: Network
+    key: str = field(init=False, compare=False, repr=False)
+    """Of the address in the store. Kept, as an allocation asks for it many times; nobody keeps thousands of these."""
+    block_key: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Put the keys together."""
+        object.__setattr__(self, "key", address_key(self.network, self.ip))
+        object.__setattr__(self, "block_key", block_key(self.network, self.block))
+
+    @property
+    def text(self) -> str:
+        """The address, canonical."""
+        return self.key.rpartition("/")[2]
+
+    @property
+    def block_text(self) -> str:
+        """The block's prefix."""
+        return self.block_key.rpartition("/")[2].replace("_", "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +228,12 @@ class AttachmentRecord:
         return endpoint_keys(self.id, self.pod)
 
 
+def endpoint_key(attachment: AttachmentId, pod: PodId | None) -> str:
+    """The key that an attachment's endpoint has, unless another attachment has that one already."""
+    namespace, name = (pod.namespace, pod.name) if pod else ("", "")
+    return keys.endpoint(namespace, name, attachment.container_id, attachment.ifname)
+
+
 def endpoint_keys(attachment: AttachmentId, pod: PodId | None) -> tuple[str, str]:
     """The keys that an attachment's endpoint may have: the plain one, and the one for when another attachment has that.
 
@@ -216,7 +241,4 @@ def endpoint_keys(attachment: AttachmentId, pod: PodId | None) -> tuple[str, str
     """
     namespace, name = (pod.namespace, pod.name) if pod else ("", "")
     full = f"{attachment.container_id}@{attachment.node}@{attachment.conf}"  # no container id has an "@" (CNI)
-    return (
-        keys.endpoint(namespace, name, attachment.container_id, attachment.ifname),
-        keys.endpoint(namespace, name, full, attachment.ifname),
-    )
+    return endpoint_key(attachment, pod), keys.endpoint(namespace, name, full, attachment.ifname)

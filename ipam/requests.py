@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
-from ipam.allocation import Wanted
+from ipam.attempt import Wanted
 from ipam.codec_address import attachment_id
 from ipam.history import Seen
 from ipam.records import AttachmentId, PodId

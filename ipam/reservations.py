@@ -103,7 +103,7 @@ class Reservations:
     async def _refuse_held(self, record: ReservationRecord) -> None:
         await self._state.reload(self._store, keys.ADDRESSES)
         rows = self._state.addresses.rows.values()
-        held = [row for row in rows if row.value.held and row.value.network == record.network and row.value.ip in record.cidr]
+        held = [row for row in rows if row.value.held and row.value.ip in record.cidr]
         if held:
             named = ", ".join(map(_named, held[:NAMED_MAX]))
             more = f" and {len(held) - NAMED_MAX} more" if len(held) > NAMED_MAX else ""

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import grpc
 
 from ipam import codec_address, requests
-from ipam.allocation import Allocations
+from ipam.allocation import Allocations, Granted, Wanted
 from ipam.check.presences import HeardPresences
 from ipam.counts import IpamCounts, timed
 from ipam.inventory import Inventory
@@ -21,6 +22,7 @@ from ipam.reservations import Reservations
 from ipam.service_inventory import InventoryCalls
 from ipam.service_recovery import RecoveryCalls
 from ipam.state import State
+from romana.counting import outcome_of
 from romana.errors import RomanaError
 from romana.rpc.status import reason_of, to_details, to_status_code
 from romana.store.api import Store
@@ -73,14 +75,23 @@ class IpamService(InventoryCalls, RecoveryCalls):
         context: Context,  # noqa: ARG002
     ) -> ipam_pb2.AllocateBatchResponse:
         """Allocate for many, each by itself."""
-        answers = await _each("AllocateBatch", request.requests, self._allocate)
-        outcomes = (
-            ipam_pb2.AllocateOutcome(error=answer)
-            if isinstance(answer, ipam_pb2.RequestError)
-            else ipam_pb2.AllocateOutcome(response=answer)
-            for answer in answers
-        )
-        return ipam_pb2.AllocateBatchResponse(outcomes=outcomes)
+        requests.check_batch(len(request.requests))
+        began_s = time.monotonic()
+        wanted = [_tried(requests.read_allocate, each) for each in request.requests]
+        asked = [each for each in wanted if isinstance(each, Wanted)]
+        granted = iter(await self._allocations.allocate_all(asked))
+        took_s = time.monotonic() - began_s
+        response = ipam_pb2.AllocateBatchResponse()
+        for each in wanted:
+            outcome = next(granted) if isinstance(each, Wanted) else each
+            self.counts.calls.observe(took_s, "Allocate", outcome_of(outcome) if isinstance(outcome, Exception) else "ok")
+            if isinstance(outcome, RomanaError):
+                response.outcomes.add().error.CopyFrom(_refused("AllocateBatch", outcome))
+            elif isinstance(outcome, Exception):
+                raise outcome
+            else:
+                _fill(response.outcomes.add().response, outcome)
+        return response
 
     async def Release(self, request: ipam_pb2.ReleaseRequest, context: Context) -> ipam_pb2.ReleaseResponse:  # noqa: N802, ARG002
         """Takes an attachment's addresses back."""
@@ -127,14 +138,9 @@ class IpamService(InventoryCalls, RecoveryCalls):
 
     @timed("Allocate")
     async def _allocate(self, request: ipam_pb2.AllocateRequest) -> ipam_pb2.AllocateResponse:
-        granted = await self._allocations.allocate(requests.read_allocate(request))
-        return ipam_pb2.AllocateResponse(
-            addresses=[codec_address.assigned_message(address) for address in granted.record.addresses],
-            host_interface=granted.record.id.host_interface,
-            revision=granted.revision,
-            existing=granted.existing,
-            history=granted.history,
-        )
+        response = ipam_pb2.AllocateResponse()
+        _fill(response, await self._allocations.allocate(requests.read_allocate(request)))
+        return response
 
     @timed("Release")
     async def _release(self, request: ipam_pb2.ReleaseRequest) -> ipam_pb2.ReleaseResponse:
@@ -156,8 +162,29 @@ async def _each(
         try:
             return await call(request)
         except RomanaError as err:
-            log.info("request of a batch refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
-            code: int = to_status_code(err).value[0]
-            return ipam_pb2.RequestError(code=code, message=to_details(err), reason=reason_of(err))
+            return _refused(method, err)
 
     return await asyncio.gather(*map(one, wanted))
+
+
+def _tried(read: Callable[[Request], Answer], request: Request) -> Answer | RomanaError:
+    try:
+        return read(request)
+    except RomanaError as err:
+        return err
+
+
+def _refused(method: str, err: RomanaError) -> ipam_pb2.RequestError:
+    log.info("request of a batch refused", extra={"method": method, "error": str(err), "reason": reason_of(err)})
+    code: int = to_status_code(err).value[0]
+    return ipam_pb2.RequestError(code=code, message=to_details(err), reason=reason_of(err))
+
+
+def _fill(response: ipam_pb2.AllocateResponse, granted: Granted) -> None:
+    """Filled in place: a message that is put into another is copied."""
+    for address in granted.record.addresses:
+        response.addresses.add(network=address.network, ip=address.text, block=address.block_text)
+    response.host_interface = granted.record.id.host_interface
+    response.revision = granted.revision
+    response.existing = granted.existing
+    response.history = granted.history

@@ -16,7 +16,7 @@ from ipam import codec, codec_address
 from ipam.allocator import Holdings
 from ipam.commit import Txn
 from ipam.counts import WatchLag
-from ipam.networks import reserved_by_document
+from ipam.networks import reserved_by_document, reserved_by_operator
 from ipam.occupancy import NOBODY, Group, Occupancy
 from ipam.records import (
     AddressRecord,
@@ -31,13 +31,16 @@ from ipam.table import Row, Table
 from ipam.topology.placement import Placement
 from romana import keys
 from romana.errors import Refused, Unavailable
-from romana.keys import Network
 from romana.store.api import Get, KeyValue, Listing, Put, Store, TxnResult
-from romana.store.reflector import Reflector
+from romana.store.following import follow
 
 __all__ = ["State", "Uneven"]
 
 Value = TypeVar("Value")
+
+PAGE = 5000
+"""Keys of a listing's page: about 1.5 MB of addresses. For each page etcd walks all keys that are left of the range (etcd v3.4,
+mvcc/kvstore_txn.go, rangeKeys), so 150,000 addresses in pages of 500 are 22 million steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,13 @@ class State:
         self._writing = False
         self._takes: dict[str, tuple[Row[TopologyRecord], Row[NodeRecord], frozenset[Placement]]] = {}
         self._held_by: set[AttachmentId] = set()
+        self._writing_now: dict[str, tuple[bytes, AddressRecord]] = {}
         self._by_uid: dict[str, set[str]] = {}
         self._waiting: dict[Group, set[str]] = {}
         self.topology: Table[TopologyRecord] = Table(codec.read_topology, self._topology_changed)
         self.nodes: Table[NodeRecord] = Table(codec.read_node, self._node_changed)
         self.blocks: Table[BlockRecord] = Table(codec.read_block, self._block_changed)
-        self.addresses: Table[AddressRecord] = Table(codec_address.read_address, self._address_changed)
+        self.addresses: Table[AddressRecord] = Table(self._read_address, self._address_changed)
         self.reservations: Table[ReservationRecord] = Table(codec.read_reservation, self._reservation_changed)
         self._tables: dict[str, Table[Any]] = {
             keys.TOPOLOGY: self.topology,
@@ -116,16 +120,30 @@ class State:
 
     async def follow(self, store: Store, prefix: str) -> AsyncGenerator[None, None]:
         """Keep the table of this prefix up to date; yields after each change."""
-        table, reflector = self._tables[prefix], Reflector(store, prefix)
-        async with aclosing(reflector.updates()) as updates:
-            async for update in updates:
-                if update.snapshot:
-                    table.replace(reflector.items.values(), update.revision)
+        table = self._tables[prefix]
+        async with aclosing(follow(store, prefix, PAGE)) as heard:
+            async for each in heard:
+                if isinstance(each, Listing):
+                    table.replace(each.items, each.revision)
                 else:
-                    table.follow(update.events, update.revision)
+                    table.follow(each.events, each.revision)
                 if table is self.addresses:
-                    self.lag.heard(update.revision)
+                    self.lag.heard(each.revision)
+                del each  # a listing is large, and the next change may be long in coming
                 yield
+
+    def writing(self, txn: Txn) -> None:
+        """This transaction, which writes addresses, is about to be sent: the watch may tell of it before its own answer does, and
+        then its values need not be decoded. To be ended by `written` for each address."""
+        records = dict(txn.values)
+        for write in txn.writes:
+            record = records.get(write.key)
+            if isinstance(record, AddressRecord) and isinstance(write, Put):
+                self._writing_now[write.key] = (write.value, record)
+
+    def written(self, key: str) -> None:
+        """End `writing` for an address, whatever has become of it."""
+        self._writing_now.pop(key, None)
 
     def committed(self, txn: Txn, revision: int) -> None:
         """Take a transaction of our own that succeeded."""
@@ -159,7 +177,7 @@ class State:
 
     async def reload(self, store: Store, prefix: str) -> int:
         """Read a whole table anew, when the watch may not have told all of it yet; the answer is the revision read at."""
-        listing = await store.list(prefix)
+        listing = await store.list(prefix, PAGE)
         self._tables[prefix].refresh(listing)
         return listing.revision
 
@@ -237,6 +255,10 @@ class State:
         if self.uneven.get(name) == looked_at:
             del self.uneven[name]
 
+    def _read_address(self, item: KeyValue) -> AddressRecord:
+        ours = self._writing_now.get(item.key)
+        return ours[1] if ours is not None and ours[0] == item.value else codec_address.read_address(item)
+
     def _table_of(self, key: str) -> Table[Any] | None:
         prefix, slash, _ = key.partition("/")
         return self._tables.get(prefix + slash)
@@ -276,12 +298,11 @@ class State:
 
     def _reservation_changed(self, _: Row[ReservationRecord] | None, __: Row[ReservationRecord] | None) -> None:
         topology = self.in_force()
-        reserved: dict[str, list[Network]] = {}
-        for network in topology.value.document.networks if topology else ():
-            reserved[network.name] = list(reserved_by_document(network))
-        for row in self.reservations.rows.values():
-            reserved.setdefault(row.value.network, []).append(row.value.cidr)
-        self.occupancy.set_reserved(reserved)
+        networks = topology.value.document.networks if topology else ()
+        by_operator = [row.value.cidr for row in self.reservations.rows.values()]
+        self.occupancy.set_reserved(
+            {network.name: [*reserved_by_document(network), *reserved_by_operator(network, by_operator)] for network in networks}
+        )
         for group in tuple(self._waiting):
             self._freed(group)
 

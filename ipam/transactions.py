@@ -25,11 +25,12 @@ So several ipamd never give one address or block twice, and a change of the topo
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
-from ipam import codec, codec_address
+from ipam import codec, codec_address, codec_allocation
 from ipam.commit import Txn
 from ipam.giving_back import GivingBack
-from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord, address_key
+from ipam.records import AddressRecord, AttachmentRecord, BlockRecord, NodeRecord, TopologyRecord
 from ipam.table import Row
 from romana import keys
 from romana.store.api import Compare, CompareField, CompareOp, Delete, KeyValue, Put
@@ -66,24 +67,20 @@ def allocate(
 
     All reservations were known up to the revision `reservations_seen`, the topology up to `topology_seen`.
     """
-    key = attachment.id.key
+    key, values = attachment.id.key, codec_allocation.write(attachment)
     compares = [Compare.absent(key), Compare.absent(endpoint_key), _unchanged(node), _NOT_RECOVERING]
     # As a prefix, so that a conflict does not read a document of 10,000 groups.
     compares += [_not_since(keys.RESERVATIONS, reservations_seen), _not_since(keys.TOPOLOGY, topology_seen)]
-    values: list[tuple[str, object]] = []
-    writes = [
-        Put(key, codec_address.write_attachment(attachment)),
-        Put(endpoint_key, codec_address.write_endpoint(attachment)),
-    ]
-    for address, (row, block) in zip(attachment.addresses, taken, strict=True):
-        key = address_key(address.network, address.ip)
+    records: list[tuple[str, object]] = []
+    writes = [Put(key, values.attachment), Put(endpoint_key, values.endpoint)]
+    for address, value, (row, block) in zip(attachment.addresses, values.addresses, taken, strict=True):
         record = AddressRecord(address.network, address.ip, address.block, attachment.id, attachment.pod, attachment.created_ms)
-        values.append((key, record))
-        compares += [Compare.at(key, row.mod_revision if row else 0), _unchanged(block)]
-        writes.append(Put(key, codec_address.write_address(record)))
+        records.append((address.key, record))
+        compares += [Compare.at(address.key, row.mod_revision if row else 0), _unchanged(block)]
+        writes.append(Put(address.key, value))
     if pod is not None:
         compares.append(Compare(pod.key, CompareField.CREATE, CompareOp.EQUAL, pod.create_revision))
-    return Txn(tuple(dict.fromkeys(compares)), tuple(writes), tuple(values))
+    return Txn(tuple(compares), tuple(writes), tuple(records))
 
 
 def release(attachment: KeyValue, endpoint: KeyValue | None, held: Sequence[tuple[Row[AddressRecord], int]], now_ms: int) -> Txn:
@@ -207,13 +204,19 @@ def _txn(compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> Txn:
 
 
 def _unchanged(row: Row[NodeRecord] | Row[BlockRecord] | Row[AddressRecord] | Row[TopologyRecord]) -> Compare:
-    return Compare.at(row.key, row.mod_revision)
+    return _same(row.key, row.mod_revision)
 
 
 def _at(key: str, row: Row[NodeRecord] | Row[TopologyRecord] | None) -> Compare:
     return Compare.at(key, row.mod_revision if row else 0)
 
 
+@lru_cache(maxsize=16384)  # nodes and blocks are compared by many
+def _same(key: str, mod_revision: int) -> Compare:
+    return Compare.at(key, mod_revision)
+
+
+@lru_cache(maxsize=64)
 def _not_since(prefix: str, revision: int) -> Compare:
     """Holds when no key below the prefix was written after that revision."""
     return Compare(prefix, CompareField.MOD, CompareOp.LESS, revision + 1, prefix=True)

@@ -91,6 +91,10 @@ class Compare:
     operand: int | bytes
     prefix: bool = False
 
+    def __hash__(self) -> int:
+        """Of the key alone: every transaction hashes its compares several times, and hardly two are of one key."""
+        return hash(self.key)
+
     @classmethod
     def absent(cls, key: str) -> "Compare":
         """Holds when the key does not exist."""

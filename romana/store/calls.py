@@ -97,7 +97,8 @@ class Calls:
         now = asyncio.get_running_loop().time
         deadline = now() + timeout_s
         try:
-            await self._log_in(endpoint, min(self._attempt_s, timeout_s))
+            if endpoint.log_in_needed:  # a timeout of its own for nothing would cost as much as the rest of this
+                await self._log_in(endpoint, min(self._attempt_s, timeout_s))
             metadata, sent = endpoint.metadata, True
             answer = await request(endpoint, deadline - now())
         except grpc.aio.AioRpcError as err:

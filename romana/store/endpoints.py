@@ -61,6 +61,11 @@ class Endpoint:
         """What goes with every call and stream."""
         return self._login.metadata
 
+    @property
+    def log_in_needed(self) -> bool:
+        """Whether a call would have to wait for a token."""
+        return self._login.needed
+
     async def log_in(self, timeout_s: float) -> None:
         """Have a token when one is needed. Raises Unavailable, and grpc's error when the call fails on its way."""
         await self._login.ensure(lambda request: self._auth.Authenticate(request, timeout=timeout_s))

@@ -139,11 +139,14 @@ async def whole_response(call: Readable) -> rpc_pb2.WatchResponse:
     """The next response with its fragments joined; raises Unavailable at the stream's end.
 
     etcd never splits a revision over two responses, but a fragment may end anywhere."""
-    whole = rpc_pb2.WatchResponse()
+    whole: rpc_pb2.WatchResponse | None = None
     while True:
         piece = await call.read()
         if not isinstance(piece, rpc_pb2.WatchResponse):
             raise Unavailable("etcd ended the watch's stream")
-        whole.MergeFrom(piece)
+        if whole is None:
+            whole = piece  # nearly always all of it
+        else:
+            whole.MergeFrom(piece)
         if not piece.fragment:
             return whole

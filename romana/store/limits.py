@@ -21,11 +21,17 @@ def check_txn(compares: Sequence[Compare], success: Sequence[Op], failure: Seque
     for name, entries in (("compares", compares), ("success operations", success), ("failure operations", failure)):
         if len(entries) > MAX_OPS:
             raise InvalidInput(f"transaction has {len(entries)} {name}; at most {MAX_OPS} are accepted")
-    for compare in compares:
-        _check_operand(compare)
     _check_keys(success)
     _check_keys(failure)
-    size = sum(map(_compare_bytes, compares)) + sum(map(_op_bytes, [*success, *failure]))
+    # In plain loops: ipamd's transactions are full, and a call for each entry was a fifth of what sending one costs.
+    size = 0
+    for compare in compares:
+        is_value = isinstance(compare.operand, bytes)
+        if is_value is not (compare.field is CompareField.VALUE):
+            _refuse_operand(compare)
+        size += len(compare.key) + (len(compare.operand) if isinstance(compare.operand, bytes) else 0)
+    for op in (*success, *failure):
+        size += len(op.key) + (len(op.value) if isinstance(op, Put) else 0)
     if size > MAX_BYTES:
         raise InvalidInput(f"transaction has {size} bytes of keys and values; at most {MAX_BYTES} are accepted")
 
@@ -36,11 +42,10 @@ def check_lease_ttl(ttl_s: int) -> None:
         raise InvalidInput(f"lease's time to live is {ttl_s} s; 1 to {LEASE_TTL_MAX_S} are accepted")
 
 
-def _check_operand(compare: Compare) -> None:
+def _refuse_operand(compare: Compare) -> None:
     wanted = bytes if compare.field is CompareField.VALUE else int
-    if not isinstance(compare.operand, wanted):
-        found = type(compare.operand).__name__
-        raise InvalidInput(f"compare of {compare.field.value} of {compare.key!r}: operand is {found}, not {wanted.__name__}")
+    found = type(compare.operand).__name__
+    raise InvalidInput(f"compare of {compare.field.value} of {compare.key!r}: operand is {found}, not {wanted.__name__}")
 
 
 def _check_keys(branch: Sequence[Op]) -> None:
@@ -55,14 +60,6 @@ def _check_keys(branch: Sequence[Op]) -> None:
     deleted = {op.key for op in deletes if not op.prefix and not op.until}
     below = tuple(op.key for op in deletes if op.prefix and not op.until)
     ranges = [op for op in deletes if op.until]
-    for key in puts:
+    for key in puts if deletes else ():
         if key in deleted or key.startswith(below) or any(op.covers(key) for op in ranges):
             raise InvalidInput(f"transaction puts and deletes {key!r} in one branch")
-
-
-def _compare_bytes(compare: Compare) -> int:
-    return len(compare.key) + (len(compare.operand) if isinstance(compare.operand, bytes) else 0)
-
-
-def _op_bytes(op: Op) -> int:
-    return len(op.key) + (len(op.value) if isinstance(op, Put) else 0)

@@ -45,6 +45,11 @@ class Login:
         """What goes with every call and stream."""
         return (*HAS_LEADER, ("token", self._token)) if self._token else HAS_LEADER
 
+    @property
+    def needed(self) -> bool:
+        """Whether there is no token where one is needed."""
+        return self._needed
+
     async def ensure(self, authenticate: Authenticate) -> None:
         """Log in unless there is a token already. Raises Unavailable, and grpc's error when the call fails on its way."""
         if not self._needed:

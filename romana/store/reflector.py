@@ -5,19 +5,14 @@ list --> Update(snapshot) --> watch(revision + 1) --> Update, Update, ...
   +-----------------------------------+   the difference, deletions made up for what is no longer there
 """
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from romana.errors import Compacted, Unavailable
 from romana.store.api import Event, KeyValue, Listing, Store
-from romana.store.backoff import Outage
+from romana.store.following import follow
 
 __all__ = ["Reflector", "Update"]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +35,17 @@ class Reflector:
         self.items: dict[str, KeyValue] = {}
         self.revision = 0
         self._store = store
-        self._outage = Outage(log, "listing", prefix=prefix)
 
     async def updates(self) -> AsyncGenerator[Update, None]:
         """Every change, after it is in `items`; never ends, and raises nothing that waiting can mend.
 
         Stop it by cancelling the task, or by closing it (`contextlib.aclosing`)."""
-        while True:
-            try:
-                listing = await self._store.list(self.prefix)
-                self._outage.over()
-                yield self._replace(listing)
-                async with aclosing(self._store.watch(self.prefix, self.revision + 1)) as batches:
-                    async for batch in batches:
-                        yield self._take(batch.revision, batch.events, snapshot=False)
-            except Compacted as err:
-                log.info("history is gone, listing again", extra={"prefix": self.prefix, "error": str(err)})
-            except Unavailable as err:
-                await asyncio.sleep(self._outage.failed(err))
+        async with aclosing(follow(self._store, self.prefix)) as heard:
+            async for each in heard:
+                if isinstance(each, Listing):
+                    yield self._replace(each)
+                else:
+                    yield self._take(each.revision, each.events, snapshot=False)
 
     def _replace(self, listing: Listing) -> Update:
         """Make the copy equal to a listing."""

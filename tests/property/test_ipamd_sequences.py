@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ipam import codec, codec_address
-from ipam.allocation import Wanted
+from ipam.attempt import Wanted
 from ipam.invariants import faults, index_faults
 from ipam.records import AttachmentId, PodId
 from ipam.server import Ipamd
@@ -179,6 +179,7 @@ async def run(rounds: Sequence[Sequence[Step]], losses: Sequence[str]) -> None:
     st.lists(st.lists(step, min_size=1, max_size=8), max_size=10),
     st.lists(st.sampled_from(["", "", "", "after", "before", "late"]), min_size=1, max_size=7).filter(lambda kinds: "" in kinds),
 )
+@example([[("reserve", 0, 0, 0)], [("apply", 0, 12, 0)], [("allocate", 0, 0, 0)], [("allocate", 0, 1, 0)]], [""])
 def test_no_sequence_of_steps_and_faults_breaks_an_invariant(rounds: list[list[Step]], losses: list[str]) -> None:
     """S20."""
     asyncio.run(run(rounds, losses))
