@@ -9,8 +9,10 @@ from functools import cache
 import pytest
 from hypothesis import settings
 
-# A deadline is a time asserted in a test, and the machine is shared: examples take as long as they take.
-settings.register_profile("romana", deadline=None)
+# A deadline is a time asserted in a test, and the machine is shared: examples take as long as they take. The same examples each
+# time, so that a change is judged by what it changes; `--long` draws new ones.
+settings.register_profile("romana", deadline=None, derandomize=True)
+settings.register_profile("romana-long", deadline=None)
 settings.load_profile("romana")
 
 # Tests start ipamds by the dozen beside each other in the machine's own namespace: none may want the one port of a real one.
@@ -21,6 +23,12 @@ os.environ["ROMANA_HEALTH_IPAMD"] = "off"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--long` runs the tests marked `long` as well."""
     parser.addoption("--long", action="store_true", help="run the hammers and repetitions as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`--long` draws examples anew; workers of xdist get the option too."""
+    if config.getoption("--long"):
+        settings.load_profile("romana-long")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

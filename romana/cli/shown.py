@@ -1,7 +1,8 @@
 """A topology document as `romana topology show -o json` prints it: with what follows from it, and so not yet a document.
 
-`show` puts the document under `document`, beside generation, revision and prefixes. Whoever pipes that into `plan` or `apply`
-means the document, and no document has a key `document`: it is taken out, and anything else is left to ipamd as it stands.
+`show` puts the document under `document`, beside generation, revision, prefixes and what stands out. Whoever pipes that into
+`plan` or `apply` means the document, and no document has a key `document`: it is taken out, and anything else is left to ipamd as
+it stands.
 """
 
 import json
@@ -9,10 +10,11 @@ from typing import Any
 
 from romana.cli.files import read_document
 from romana.errors import UsageError
+from romana.v1.topology_pb2 import ShowResponse
 
 __all__ = ["document_in", "read_topology_file"]
 
-SHOWN = {"document", "generation", "revision", "prefixes"}
+SHOWN = {field.name for field in ShowResponse.DESCRIPTOR.fields}
 
 
 def read_topology_file(file: str) -> bytes:

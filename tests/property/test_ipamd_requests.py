@@ -38,6 +38,7 @@ METHODS: list[MethodDescriptor] = [
     method
     for file, service in ((ipam_pb2, "Ipam"), (topology_pb2, "Topology"))
     for method in file.DESCRIPTOR.services_by_name[service].methods
+    if not method.server_streaming  # WatchFull has no end, and a request without a field
 ]
 PAIR = {
     "networks": [
