@@ -80,8 +80,8 @@ def tally(
         if _is_in(int(ip), reserved.get(network, ())):
             reserved_in_use[where] += 1
     rows = []
-    for item in blocks:
-        network, cidr = keys.parse_block(item.key)
+    parsed = ((*keys.parse_block(item.key), item) for item in blocks)
+    for network, cidr, item in sorted(parsed, key=lambda one: (one[0], int(one[1].network_address))):
         where = (network, str(cidr))
         inside = sum(end - start for start, end in reserved_in(cidr, reserved.get(network, ())))
         rows.append(_row(where, cidr, Block.FromString(item.value), held[where], cooling[where], inside - reserved_in_use[where]))
