@@ -11,11 +11,11 @@ The sums of a network are over its whole prefix, also where no group is. A node'
 a microsecond, so that a cluster of 150,000 addresses is counted in some ten milliseconds, in parts.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ipam.blocks import Block, Ranges, reserved_in
+from ipam.usage import stand
 from romana.keys import Network
 
 __all__ = ["Tally", "Use", "use_of"]
@@ -82,11 +82,7 @@ class Tally:
 
 def use_of(block: Block, now_s: float) -> Use:
     """Of one block."""
-    rested = bisect_right(block.cooling, now_s, key=lambda entry: entry.ready_s)
-    reserved = 0
-    if block.reserved:
-        reserved = block.unused_reserved() + sum(block.is_reserved(entry.offset) for entry in block.cooling[:rested])
-    return Use(block.size, block.held.bit_count(), len(block.cooling) - rested, reserved, 1)
+    return Use(block.size, *stand(block, now_s), blocks=1)
 
 
 def _empty(cidr: Network, reserved: Ranges) -> Use:

@@ -19,7 +19,7 @@ from ipam.topology.carving import Prefix
 from ipam.topology.document import NetworkSpec
 from romana.keys import Network
 
-__all__ = ["GroupUsage", "NetworkUsage", "NodeUsage", "Owned", "Tally", "Usage", "block_tally", "usage"]
+__all__ = ["GroupUsage", "NetworkUsage", "NodeUsage", "Owned", "Tally", "Usage", "block_tally", "stand", "usage"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +117,11 @@ def usage(
     by_node: defaultdict[tuple[str, str], _Sum] = defaultdict(_Sum)
     leaf_of = _Leaves(groups)
     for owned in blocks:
-        stand = _stand(owned.block, now_s)
-        by_node[owned.network, owned.node].add(owned.block, stand)
+        counted = stand(owned.block, now_s)
+        by_node[owned.network, owned.node].add(owned.block, counted)
         leaf = leaf_of.find(owned.network, owned.block)
         if leaf is not None:
-            in_groups[leaf].add(owned.block, stand)
+            in_groups[leaf].add(owned.block, counted)
     places = {(place.network, node.name): place.path for node in nodes for place in node.placements}
     standing = Counter((network, path) for (network, _), path in places.items())
     of_groups = tuple(GroupUsage(group, standing[leaf], _group_tally(group, in_groups[leaf])) for leaf, group in groups.items())
@@ -138,12 +138,15 @@ def usage(
 def block_tally(block: Block, now_s: float) -> Tally:
     """How the addresses of one block stand."""
     found = _Sum()
-    found.add(block, _stand(block, now_s))
+    found.add(block, stand(block, now_s))
     return found.tally(0)
 
 
-def _stand(block: Block, now_s: float) -> tuple[int, int, int]:
-    """How many addresses are allocated, cool, and are reserved. Plain numbers: this is done for every block of the cluster."""
+def stand(block: Block, now_s: float) -> tuple[int, int, int]:
+    """How many addresses of a block are allocated, cool, and are reserved (in use neither way), at `now_s` (monotonic).
+
+    Plain numbers: this is done for every block of the cluster.
+    """
     released = len(block.cooling)
     cooled = bisect_right(block.cooling, now_s, key=lambda entry: entry.ready_s) if released else 0
     reserved = 0
