@@ -36,10 +36,16 @@ async def delete(parts: Parts, attachment: AttachmentId, netns_fd: int | None, s
 
 
 async def replay_pending(parts: Parts) -> None:
-    """For ever: give ipamd the releases that it missed, those of ADDs and DELs that an agent died of too."""
+    """For ever: give ipamd the releases that it missed, those of ADDs and DELs that an agent died of too.
+
+    One that fails ends the round, as ipamd may be away; it comes last in the next, so that none is in the others' way for ever.
+    """
+    failed: set[AttachmentId] = set()
     while True:
         await settle_intents(parts)
-        for attachment in dict.fromkeys((*parts.memory.owed(), *parts.pending.all())):
+        waiting = dict.fromkeys((*parts.memory.owed(), *parts.pending.all()))
+        failed &= waiting.keys()
+        for attachment in sorted(waiting, key=failed.__contains__):  # the oldest first, as before
             if parts.releasing.is_under_way(attachment) or parts.locks.is_held(attachment):
                 continue  # a DEL, or an ADD, which releases first
             async with parts.locks.hold(attachment):
@@ -47,5 +53,6 @@ async def replay_pending(parts: Parts) -> None:
                     await parts.complete(attachment)
                 except RomanaError as err:
                     log.info("releases are tried again later", extra={"attachment": str(attachment), "error": str(err)})
+                    failed.add(attachment)
                     break
         await asyncio.sleep(REPLAY_S)

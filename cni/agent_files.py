@@ -69,8 +69,8 @@ class AttachmentFiles:
     def _read(self, file: Path) -> tuple[AttachmentId, Document] | None:
         try:
             document = json.loads(file.read_text())
-            return AttachmentId(document.pop("conf"), document.pop("container_id"), document.pop("ifname")), document
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return AttachmentId.of(document.pop("conf"), document.pop("container_id"), document.pop("ifname")), document
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, IsADirectoryError):
             log.exception("file cannot be read and is put aside", extra={"file": str(file)})
             file.rename(file.with_suffix(".broken"))
         except FileNotFoundError:  # a DEL was faster

@@ -2,18 +2,18 @@
 
 A file for each attachment would cost an ADD about a millisecond of the file system's work; a line costs microseconds. Nothing is
 synced: what a killed agent has written stays in the page cache, and a crash of the machine takes the interfaces too. The file is
-written anew, by rename, at the start and when most of it is history.
+written anew, by rename (cni/agent_lines.py), at the start, when most of it is history, and when a line of it is missing.
 """
 
 import json
 import logging
-import os
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cni.agent_lines import LineFile
 from cni.request import AttachmentId
 from romana.errors import ConfigError, Fault
 
@@ -76,26 +76,28 @@ def replay(lines: Iterable[str]) -> Remembered:
     for line in lines:
         try:
             op, conf, container_id, ifname, document = json.loads(line)
-            found.apply(op, AttachmentId(conf, container_id, ifname), dict(document))
-        except (ValueError, TypeError):
+            found.apply(op, AttachmentId.of(conf, container_id, ifname), dict(document))
+        except (ValueError, TypeError, RecursionError):
             if line.strip():
                 log.warning("a line of the journal cannot be read", extra={"line": line[:200]})
     return found
 
 
 class Journal:
-    """The file `<state dir>/journal`. A full disk stops no pod: it is logged."""
+    """The file `<state dir>/journal`. A full disk stops no pod: it is logged, and made good when there is room."""
 
     def __init__(self, state_dir: Path) -> None:
         """Raises ConfigError when the file cannot be used."""
         self._file = state_dir / "journal"
         self._lock = threading.Lock()
+        self._lines = LineFile(self._file)
         self._history = 0
-        self._is_torn = False
+        self._is_due = True
+        """True: the file is to be written anew, as a line of it is missing, or most of it is history."""
         try:
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._now = replay(self._file.read_text(errors="replace").splitlines() if self._file.exists() else [])
-            self._fd = self._rewrite()
+            self._is_due = not self._lines.start(self._now.lines())
         except OSError as err:
             fault = Fault("agent.state_dir", f"is {str(state_dir)!r}, and {self._file} cannot be written: {err.strerror}")
             raise ConfigError("the agent cannot work as configured:", [fault]) from err
@@ -141,35 +143,30 @@ class Journal:
         with self._lock:
             self._now.apply(op, key, document or {})
             self._history += 1
-            try:
-                if self._history > LINES_MAX + len(self._now.finished) + len(self._now.granted):
-                    old, self._fd = self._fd, self._rewrite()
-                    os.close(old)
-                else:
-                    self._write(_line(op, key, document or {}))
-            except OSError as err:
-                self._history = 0  # not to rewrite with every line
-                log.warning("what is remembered is not up to date", extra={"attachment": str(key), "error": str(err)})
+            self._is_due |= self._history > LINES_MAX + len(self._now.finished) + len(self._now.granted)
+            if not (self._is_due and self._renewed()):
+                self._write(_line(op, key, document or {}))
 
     def close(self) -> None:
         """Write no more."""
         with self._lock:
-            os.close(self._fd)
+            self._lines.close()
+
+    def _renewed(self) -> bool:
+        try:
+            self._lines.renew(self._now.lines())
+        except OSError as err:
+            log.warning("what is remembered cannot be written anew yet", extra={"error": str(err)})
+            return False
+        self._history, self._is_due = 0, False
+        return True
 
     def _write(self, line: str) -> None:
-        blob = f"{line}\n".encode()
-        if self._is_torn:  # what follows half a line must not be lost with it
-            blob = b"\n" + blob
-        self._is_torn = True
-        if os.write(self._fd, blob) == len(blob):
-            self._is_torn = False
-
-    def _rewrite(self) -> int:
-        part = self._file.with_suffix(".part")
-        part.write_text("".join(f"{line}\n" for line in self._now.lines()))
-        part.rename(self._file)
-        self._history, self._is_torn = 0, False
-        return os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            self._lines.append(line)
+        except OSError as err:
+            self._is_due = True
+            log.warning("what is remembered is not up to date", extra={"line": line[:200], "error": str(err)})
 
 
 def _line(op: str, key: AttachmentId, document: Document) -> str:

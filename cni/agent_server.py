@@ -51,15 +51,18 @@ class AgentServer:
         self._accepting = asyncio.create_task(self._accept(self._listener))
 
     async def stop(self) -> None:
-        """Take no more calls, wait for those that run, remove the socket."""
+        """Take no more calls, remove the socket, wait for those that run.
+
+        In this order: as long as we listen nobody else puts a socket there, and what stands there later is the next agent's.
+        """
         if self._listener is None or self._accepting is None:
             return
         self._accepting.cancel()
         await asyncio.wait({self._accepting})
+        self._path.unlink(missing_ok=True)
         self._listener.close()
         if self._calls:
             await asyncio.wait(self._calls)
-        self._path.unlink(missing_ok=True)
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -6,10 +6,11 @@ with each boot: lines of an earlier boot mean nothing, and whatever started befo
 
 import json
 import logging
-import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+from cni.agent_lines import LineFile
 from cni.request import AttachmentId
 from romana.errors import ConfigError, Fault
 
@@ -29,10 +30,11 @@ class Tombstones:
         self._file = state_dir / "tombstones"
         self._boot_id = boot_id
         self._lock = threading.Lock()
+        self._file_lines = LineFile(self._file)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lines = [line for line in self._read() if line]
-            self._fd = self._rewrite()
+            self._file_lines.start(self._remembered())
         except OSError as err:
             fault = Fault("agent.state_dir", f"is {str(state_dir)!r}, and {self._file} cannot be written: {err.strerror}")
             raise ConfigError("the agent cannot work as configured:", [fault]) from err
@@ -56,17 +58,16 @@ class Tombstones:
             try:
                 if len(self._lines) > LINES_MAX:
                     self._lines = self._lines[-LINES_MAX // 2 :]
-                    os.close(self._fd)
-                    self._fd = self._rewrite()
+                    self._file_lines.renew(self._remembered())
                 else:
-                    os.write(self._fd, f"{line}\n".encode())
+                    self._file_lines.append(line)
             except OSError as err:
                 log.warning("a DEL is not remembered", extra={"attachment": str(attachment), "error": str(err)})
 
     def close(self) -> None:
         """Write no more."""
         with self._lock:
-            os.close(self._fd)
+            self._file_lines.close()
 
     def _read(self) -> list[str]:
         try:
@@ -74,17 +75,13 @@ class Tombstones:
         except FileNotFoundError:
             return []
 
-    def _rewrite(self) -> int:
-        """The file with what is remembered, by rename; a descriptor to append to it."""
-        part = self._file.with_suffix(".part")
-        part.write_text("".join(f"{line}\n" for line in self._lines if self._parsed(line)))
-        part.rename(self._file)
-        return os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    def _remembered(self) -> Iterator[str]:
+        return (line for line in self._lines if self._parsed(line))
 
     def _parsed(self, line: str) -> tuple[AttachmentId, int] | None:
         """None for a line of another boot, or one that the agent died of writing."""
         try:
             boot_id, started_ns, conf, container_id, ifname = json.loads(line)
-            return (AttachmentId(conf, container_id, ifname), int(started_ns)) if boot_id == self._boot_id else None
-        except (ValueError, TypeError):
+            return (AttachmentId.of(conf, container_id, ifname), int(started_ns)) if boot_id == self._boot_id else None
+        except (ValueError, TypeError, RecursionError):
             return None

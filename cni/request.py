@@ -54,6 +54,14 @@ class AttachmentId:
     def __str__(self) -> str:
         return f"{self.conf}/{self.container_id}/{self.ifname}"
 
+    @classmethod
+    def of(cls, *parts: object) -> "AttachmentId":
+        """From a file, where anything may stand; raises TypeError for what is no key."""
+        words = tuple(part for part in parts if isinstance(part, str))
+        if len(words) != len(parts):
+            raise TypeError(f"{parts!r} is no attachment")
+        return cls(*words)
+
 
 @dataclass(frozen=True, slots=True)
 class Request:

@@ -123,7 +123,7 @@ class Rounds:
         finally:
             self._reading = False
         self._go_on()
-        picked = [] if found[keys.RESTORED] else [each for one in asked if (each := self._pick(one, point, found))]
+        picked = [] if found[keys.RESTORED] else [each for one in asked if (each := self._picked(one, point, found))]
         writing = {id(each.asked) for each in picked}
         for one in asked:
             if id(one) not in writing:
@@ -135,6 +135,13 @@ class Rounds:
         pods = [keys.pod(pod.namespace, pod.name) for one in asked if (pod := one.wanted.pod)]
         point, _, found = await self._recovery.look(UNSEEN, "", *dict.fromkeys(pods))
         return point, found
+
+    def _picked(self, asked: _Asked, point: Seen, found: Found) -> _Picked | None:
+        try:
+            return self._pick(asked, point, found)
+        except Exception as err:  # noqa: BLE001 - a bug that one request meets is its caller's, not that of all others
+            asked.answers.set(asked.index, err)
+            return None
 
     def _pick(self, asked: _Asked, point: Seen, found: Found) -> _Picked | None:
         """Pick and say what to write; None where that is not plain."""
@@ -153,9 +160,14 @@ class Rounds:
         picked = self._picker.reserve_now(wanted.attachment.node, asks)
         if picked is None:
             return None
-        made = transaction(state, wanted, decided, picked, endpoint_key(wanted.attachment, wanted.pod), pod, self._now_ms())
+        key = endpoint_key(wanted.attachment, wanted.pod)
+        made = None
+        try:
+            made = transaction(state, wanted, decided, picked, key, pod, self._now_ms())
+        finally:
+            if made is None:
+                self._picker.settle(picked)
         if made is None:
-            self._picker.settle(picked)
             return None
         return _Picked(asked, picked, *made)
 
@@ -177,23 +189,26 @@ class Rounds:
 
     def _end(self, picked: _Picked, outcome: Outcome[TxnResult], history: str) -> None:
         answer: Outcome[Granted | None]
-        if isinstance(outcome, Exception):
-            answer = outcome
-        elif outcome.succeeded:
-            tell(picked.record, picked.picked)
-            answer = Granted(picked.record, outcome.revision, existing=False, history=history)
-        else:
-            self._state.learn(picked.txn.reads, outcome)
-            answer = None
+        try:
+            answer = outcome if isinstance(outcome, Exception) else self._came_to(picked, outcome, history)
+        except Exception as err:  # noqa: BLE001 - as in `_picked`
+            answer = err
         self._picker.settle(picked.picked)
         picked.asked.answers.set(picked.asked.index, answer)
+
+    def _came_to(self, picked: _Picked, result: TxnResult, history: str) -> Granted | None:
+        if result.succeeded:
+            tell(picked.record, picked.picked)
+            return Granted(picked.record, result.revision, existing=False, history=history)
+        self._state.learn(picked.txn.reads, result)
+        return None
 
     async def _end_lost(self, picked: _Picked, history: str) -> None:
         answer: Outcome[Granted | None]
         try:
             granted = await self._read_back(picked.asked.wanted, picked.record)
             answer = replace(granted, history=history) if granted else None
-        except RomanaError as err:
+        except Exception as err:  # noqa: BLE001 - as in `_picked`
             answer = err
         finally:
             self._picker.settle(picked.picked)

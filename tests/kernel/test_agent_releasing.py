@@ -149,3 +149,25 @@ async def test_ipamd_that_is_away_for_long_hears_of_it_in_the_end(node: Node, po
     assert node.owed == [key(pod)]
     await node.start_ipamd()
     await node.cleaned()
+
+
+async def test_release_that_always_fails_keeps_no_other_from_ipamd(
+    node: Node, pod: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enter = node.ipamd.enter
+
+    async def but_for_one(method: str, attachment: tuple[str, str, str, str]) -> None:
+        await enter(method, attachment)
+        if method == "Release" and attachment[2] == pod:
+            raise Unavailable("its record cannot be read")
+
+    for name in (pod, other):
+        assert (await node.cni("ADD", name)).status == 0
+    await node.kill_agent()
+    for name in (pod, other):
+        node.note("delete", key(name))
+    with monkeypatch.context() as patched:
+        patched.setattr(node.ipamd, "enter", but_for_one)
+        await node.start_agent()
+        await until(lambda: node.owed == [key(pod)], 60)
+    await node.cleaned()

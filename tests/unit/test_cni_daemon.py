@@ -1,5 +1,7 @@
 """The agent's command line: a configuration that cannot work ends it with 2 and names the field."""
 
+import asyncio
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from cni.agent_journal import Journal
 from cni.agent_pending import PendingReleases
 from cni.agent_server import AgentServer
 from romana.errors import ConfigError
+from tests.fakes.cni_node import until
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,28 @@ async def test_folder_of_the_socket_that_cannot_be_made_is_named(tmp_path: Path)
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match=r"agent\.socket"):
         await AgentServer(tmp_path / "file" / "agent.sock", answer).start()
+
+
+async def test_agent_that_ends_leaves_the_next_ones_socket_alone(tmp_path: Path) -> None:
+    """The next one may be there before the calls of the first have ended."""
+    path, entered, leave = tmp_path / "agent.sock", asyncio.Event(), asyncio.Event()
+
+    async def answer(*_: object) -> tuple[int, bytes]:
+        entered.set()
+        await leave.wait()
+        return 0, b""
+
+    first, second = AgentServer(path, answer), AgentServer(path, answer)
+    await first.start()
+    _, writer = await asyncio.open_unix_connection(path)
+    writer.write(struct.pack(">4sII", b"ROM1", 0, 0))
+    await entered.wait()
+    stopping = asyncio.create_task(first.stop())
+    await until(lambda: first._listener is not None and first._listener.fileno() < 0, 60)
+    await second.start()
+    leave.set()
+    await stopping
+    assert path.is_socket()
+    writer.close()
+    await second.stop()
+    assert not path.exists()

@@ -44,7 +44,20 @@ def test_next_process_knows_what_a_killed_one_wrote(tmp_path: Path) -> None:
     assert (third.intended(), third.finished(), lines(tmp_path)) == ([], {}, [])
 
 
-@pytest.mark.parametrize("torn", ["", "[", '["intend", "romana"', "\x00\x00\x00", "null", "[]", '["intend", "a", "b", "c", 5]'])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        "",
+        "[",
+        '["intend", "romana"',
+        "\x00\x00\x00",
+        "null",
+        "[]",
+        '["intend", "a", "b", "c", 5]',
+        '["intend", 1, 2, 3, {}]',
+        "[" * 100_000,
+    ],
+)
 def test_torn_line_costs_itself_alone(tmp_path: Path, torn: str) -> None:
     Journal(tmp_path).append("intend", ONE)
     with (tmp_path / "journal").open("a") as file:
@@ -54,20 +67,32 @@ def test_torn_line_costs_itself_alone(tmp_path: Path, torn: str) -> None:
     assert Journal(tmp_path).intended() == [ONE, TWO]
 
 
-def test_full_disk_is_survived_and_what_follows_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_survived_and_what_it_cut_is_written_when_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal = Journal(tmp_path)
     write = os.write
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", lambda fd, blob: write(fd, blob[:7]))  # man 2 write: less than was asked for
         journal.append("intend", ONE)
-    full = os.open("/dev/full", os.O_WRONLY)
-    fd, journal._fd = journal._fd, full
-    journal.append("intend", ONE)
-    journal._fd = fd
-    os.close(full)
     assert journal.is_intended(ONE)
+    assert Journal(tmp_path).intended() == []
     journal.append("intend", TWO)
-    assert Journal(tmp_path).intended() == [TWO]
+    assert Journal(tmp_path).intended() == [ONE, TWO]
+
+
+def test_file_that_cannot_be_written_anew_takes_lines_still(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    (tmp_path / "journal.part").mkdir()
+    for _ in range(LINES_MAX + 2):
+        journal.append("intend", ONE)
+    journal.append("intend", TWO)
+    (tmp_path / "journal.part").rmdir()
+    assert len(lines(tmp_path)) == LINES_MAX + 3
+    assert replay(lines(tmp_path)).intended == {ONE: None, TWO: None}
+    journal.append("settle", ONE)
+    assert replay(lines(tmp_path)).intended == {TWO: None}
+    assert len(lines(tmp_path)) == 1
 
 
 def test_history_is_forgotten_and_what_is_true_is_not(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """DELs that the agent's next process still knows of."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,30 @@ def test_file_does_not_grow_for_ever_and_keeps_the_youngest(tmp_path: Path) -> N
     lines = (tmp_path / "tombstones").read_text().splitlines()
     assert LINES_MAX // 2 <= len(lines) <= LINES_MAX
     assert f"c{LINES_MAX * 2 - 1}" in lines[-1]
+
+
+def test_file_that_cannot_be_written_anew_takes_dels_still_and_nobody_elses_file_does(tmp_path: Path) -> None:
+    stones = Tombstones(tmp_path, "boot")
+    (tmp_path / "tombstones.part").mkdir()
+    for number in range(LINES_MAX):
+        stones.add(AttachmentId("romana", f"c{number}", "eth0"), number)
+    stones.add(ONE, 1)  # one line too many: cannot be written anew
+    with (tmp_path / "other").open("w") as other:  # would have the number of a descriptor that was closed too early
+        stones.add(TWO, 2)
+        assert other.tell() == 0
+    assert (tmp_path / "other").read_text() == ""
+    (tmp_path / "tombstones.part").rmdir()
+    assert TWO in Tombstones(tmp_path, "boot").all()
+
+
+def test_half_a_line_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stones = Tombstones(tmp_path, "boot")
+    write = os.write
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", lambda fd, blob: write(fd, blob[:7]))
+        stones.add(ONE, 5)
+    stones.add(TWO, 6)
+    assert Tombstones(tmp_path, "boot").all() == {TWO: 6}
 
 
 def test_folder_that_cannot_be_used_is_told(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from ipam import rounds
 from ipam.allocator import Holdings
 from ipam.attempt import Granted, Wanted
 from ipam.history import Seen
@@ -180,3 +181,31 @@ async def test_what_a_round_picks_is_what_the_allocator_would_choose() -> None:
             lowest = min((block.ip(free) for block in holdings.blocks if (free := block.lowest_free()) is not None), default=None)
             [ip] = ips(await ipamd.allocations.allocate_all([wanted(f"c{number}")]))
             assert lowest is None or ip == str(lowest)
+
+
+@pytest.mark.parametrize("step", ["demand", "transaction", "tell"])
+async def test_a_bug_that_one_request_meets_is_nobody_elses_and_keeps_no_address(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+    async with running(store) as run:
+        ipamd = await laid_out(run, mask=29)
+        meant = AttachmentId("n1", "romana", "b", "eth0")
+        real = getattr(rounds, step)
+
+        def buggy(*given: object) -> object:
+            if any(getattr(each, "attachment", getattr(each, "id", None)) == meant for each in given):
+                raise ZeroDivisionError("a bug")
+            return real(*given)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(rounds, step, buggy)
+            before, met, after = await ipamd.allocations.allocate_all([wanted("a"), wanted("b"), wanted("c")])
+        assert isinstance(met, ZeroDivisionError)
+        assert len(set(ips([before, after]))) == 2
+        await consistent(run, store)
+        again = await ipamd.allocations.allocate_all([wanted(f"d{number}") for number in range(4)] + [wanted("b")])
+        taken = {*ips([before, after]), *ips(again)}
+        assert len(taken) == 7  # the rest of the block of eight, the first one's apart
+        assert len(ipamd.state.blocks.rows) == 1
+        await consistent(run, store)
