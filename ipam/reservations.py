@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ipam import codec
+from ipam.networks import reserved_by_document
 from ipam.records import AddressRecord, ReservationRecord
 from ipam.state import State
 from ipam.table import Row
@@ -82,7 +83,8 @@ class Reservations:
         found = next((row for row in rows if row.value.cidr == cidr), None)
         if found is None:
             known = ", ".join(str(row.value.cidr) for row in rows) or "none"
-            raise NotFound(f"no reservation is just {cidr}; there are: {known}", reason="RESERVATION_UNKNOWN")
+            words = f"no reservation is just {cidr}; there are: {known}{self._of_document(cidr)}"
+            raise NotFound(words, reason="RESERVATION_UNKNOWN")
         try:
             result = await self._store.txn([], [Delete(found.key)])
         except Ambiguous:
@@ -90,6 +92,16 @@ class Reservations:
         self._state.reservations.remove(found.key, result.revision)
         log.info("reservation released", extra={"network": found.value.network, "cidr": str(cidr)})
         return found.value.network, result.revision
+
+    def _of_document(self, cidr: Network) -> str:
+        topology = self._state.in_force()
+        for network in topology.value.document.networks if topology else ():
+            if cidr in reserved_by_document(network):
+                return (
+                    f". The topology document reserves it (network {network.name}, key reserved): "
+                    "take it out there, then romana topology apply"
+                )
+        return ""
 
     def _network(self, cidr: Network) -> str:
         networks = self._state.require_topology().document.networks

@@ -27,6 +27,8 @@ __all__ = ["drain", "left_lines", "remove"]
 
 POLL_S = 0.5
 PROGRESS_S = 2.0
+UNCHANGED_S = 30.0
+"""How long the same line is not told again."""
 REMOVE_TIMEOUT_S = 120.0
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
@@ -81,11 +83,11 @@ async def _drained(name: str, undo: bool, timeout_s: float) -> DrainNodeResponse
     async with ipamd() as client:
         answer = await _drain(client, request)
         give_up = time.monotonic() + timeout_s
-        told = time.monotonic()
+        told, said = time.monotonic(), ""
         while (answer.attachments or answer.pending) and time.monotonic() < give_up:
-            if time.monotonic() - told > PROGRESS_S:
-                told = time.monotonic()
-                say(f"  {_waits_for(answer)}")
+            if time.monotonic() - told > (PROGRESS_S if _waits_for(answer) != said else UNCHANGED_S):
+                told, said = time.monotonic(), _waits_for(answer)
+                say(f"  {said}")
             await asyncio.sleep(POLL_S)
             answer = await _drain(client, request)
         return answer

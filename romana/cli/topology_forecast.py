@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
@@ -26,6 +27,8 @@ from romana.v1.topology_pb2_grpc import TopologyStub
 __all__ = ["topology_forecast"]
 
 PROGRESS_S = 2.0
+HOURS_UNTIL_DAYS = 2.0
+"""What was measured over less than this is told in hours."""
 
 
 def topology_forecast(
@@ -41,7 +44,7 @@ def topology_forecast(
     Exit 0: all pods stand. Exit 1: one got no address, or a node no group.
     """
     known: Sequence[Mapping[str, str]] = ()
-    lately: Growth | None = None
+    lately: Sequence[Growth] | None = None
     if file is not None:
         document = parse_document(read_topology_file(file))
     else:
@@ -50,7 +53,7 @@ def topology_forecast(
         document, imagined_nodes(carve(document), known, nodes), pods_per_node, tenant, _Progress(nodes * pods_per_node)
     )
     if output is Output.JSON:
-        print_json({**asdict(found), "growth": asdict(lately) if lately else None})
+        print_json({**asdict(found), "growth": [asdict(one) for one in lately] if lately is not None else None})
     else:
         _print(found, lately)
     raise typer.Exit(Exit.FOUND if found.first_failure or found.refused_nodes else Exit.FINE)
@@ -66,7 +69,7 @@ class _Progress:
             say(f"  {pods} of {self._total} pods stand")
 
 
-async def _in_force() -> tuple[TopologyDocument, Sequence[Mapping[str, str]], Growth]:
+async def _in_force() -> tuple[TopologyDocument, Sequence[Mapping[str, str]], Sequence[Growth]]:
     async with ipamd() as client:
         shown: ShowResponse = await client.call(
             lambda channel, left: TopologyStub(channel).Show(ShowRequest(), timeout=left), CALL_TIMEOUT_S
@@ -80,18 +83,25 @@ async def _in_force() -> tuple[TopologyDocument, Sequence[Mapping[str, str]], Gr
     return document, [dict(node.labels) for node in listed.nodes], await _growth(document)
 
 
-async def _growth(document: TopologyDocument) -> Growth:
+async def _growth(document: TopologyDocument) -> Sequence[Growth]:
     async with store() as opened:
         addresses, journal = await asyncio.gather(opened.list(keys.ADDRESSES), opened.list(keys.JOURNAL))
-    records = [Address.FromString(item.value) for item in addresses.items]
-    held = [record.since.ToMilliseconds() for record in records if record.state == ADDRESS_STATE_HELD]
-    past = [JournalRecord.FromString(item.value) for item in journal.items]
-    room = sum(prefix.cidr.num_addresses for prefix in carve(document) if not prefix.pad)
-    spans = [(record.since.ToMilliseconds(), record.until.ToMilliseconds()) for record in past]
-    return growth(held, spans, room - len(records), time.time_ns() // 1_000_000)
+    used, held, past = Counter[str](), defaultdict[str, list[int]](list), defaultdict[str, list[tuple[int, int]]](list)
+    for item in addresses.items:
+        network, record = keys.parse_address(item.key)[0], Address.FromString(item.value)
+        used[network] += 1
+        if record.state == ADDRESS_STATE_HELD:
+            held[network].append(record.since.ToMilliseconds())
+    for entry in (JournalRecord.FromString(item.value) for item in journal.items):
+        past[entry.network].append((entry.since.ToMilliseconds(), entry.until.ToMilliseconds()))
+    room = Counter[str]()
+    for prefix in carve(document):
+        room[prefix.network] += 0 if prefix.pad else prefix.cidr.num_addresses
+    now_ms = time.time_ns() // 1_000_000
+    return [growth(name, held[name], past[name], room[name] - used[name], now_ms) for name in (n.name for n in document.networks)]
 
 
-def _print(found: Forecast, lately: Growth | None) -> None:
+def _print(found: Forecast, lately: Sequence[Growth] | None) -> None:
     columns = ("network", "group", "prefix", "nodes", "addresses held", "blocks taken", "blocks left")
     rows = (
         (g.network, f"{g.path} ({g.name})", g.cidr, g.nodes, g.addresses_held, g.blocks_taken, g.blocks_left)
@@ -104,10 +114,11 @@ def _print(found: Forecast, lately: Growth | None) -> None:
         typer.echo(f"{len(found.refused_nodes)} nodes fit no group, the first of them {found.refused_nodes[0]}")
     if found.first_failure:
         typer.echo(f"the next pod gets no address: {found.first_failure}")
-    if lately is not None:
-        typer.echo(_growth_line(lately))
+    for one in lately or ():
+        typer.echo(_growth_line(one))
 
 
-def _growth_line(lately: Growth) -> str:
-    rate = f"{lately.live} addresses are held now; last week their number changed by {lately.per_day:+.1f} a day"
-    return f"{rate}; at that rate the topology in force is full in {lately.days_left:.0f} days" if lately.days_left else rate
+def _growth_line(one: Growth) -> str:
+    over = f"the last {one.over_days:.0f} days" if one.over_days >= HOURS_UNTIL_DAYS else f"the last {one.over_days * 24:.0f} h"
+    rate = f"network {one.network}: {one.live} addresses are held now, {one.per_day:+.1f} a day over {over}"
+    return f"{rate}; at that rate it is full in {one.days_left:.0f} days" if one.days_left is not None else rate

@@ -178,7 +178,9 @@ def test_a_node_drains_takes_pods_again_and_is_not_removed_while_it_has_some(lab
 def test_forecast_of_the_topology_in_force_and_plan_of_what_is_in_force_already(lab: Lab, tmp_path: Path) -> None:
     forecast = lab.romana("topology", "forecast", "--nodes", "3", "--pods-per-node", "5", "-o", "json")
     assert (forecast.code, forecast.json["pods"], forecast.json["first_failure"]) == (0, 15, "")
-    assert forecast.json["growth"]["live"] >= 0
+    shown = lab.romana("topology", "show", "-o", "json").json["document"]
+    assert [one["network"] for one in forecast.json["growth"]] == [network["name"] for network in shown["networks"]]
+    assert all(one["live"] >= 0 and one["over_days"] > 0 for one in forecast.json["growth"])
     document = tmp_path / "topology.json"
     document.write_text(json.dumps(lab.romana("topology", "show", "-o", "json").json["document"]))
     assert lab.romana("topology", "plan", str(document)).code == 0

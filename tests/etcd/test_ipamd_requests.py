@@ -178,6 +178,16 @@ async def test_reserved_addresses_are_not_given_out_until_they_are_released(stor
         assert await faults(store) == []
 
 
+async def test_what_the_document_reserves_is_released_in_the_document(store: Store) -> None:
+    document = flat("10.40.0.0/28", 28)
+    document["networks"][0]["reserved"] = ["10.40.0.0/30"]
+    async with running(store) as run:
+        await run.apply(document)
+        free = ipam_pb2.ReleaseReservationRequest(cidr="10.40.0.0/30")
+        with pytest.raises(NotFound, match=r"topology document reserves it \(network pods, key reserved\).*topology apply"):
+            await run.ipam(lambda stub, left: stub.ReleaseReservation(free, timeout=left))
+
+
 async def test_what_is_held_cannot_be_reserved_and_the_holder_is_named(ipamd: Running, store: Store) -> None:
     await ipamd.ip("n1", "c1")
     before = await revision(store, ipamd)

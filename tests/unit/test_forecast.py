@@ -82,9 +82,10 @@ def test_tenant_that_no_network_admits_is_refused() -> None:
 def test_growth_is_what_changed_since_a_week_ago(
     held: list[int], ended: list[tuple[int, int]], per_day: float, days_left: float | None
 ) -> None:
-    found = growth(held, ended, free=100, now_ms=14 * DAY)
+    found = growth("pods", held, ended, free=100, now_ms=14 * DAY)
     assert (found.live, found.per_day, found.days_left) == (len(held), per_day, days_left)
 
 
 def test_a_cluster_younger_than_a_week_is_measured_over_its_age() -> None:
-    assert growth([12 * DAY, *[13 * DAY] * 10], [], free=55, now_ms=14 * DAY).days_left == 11.0
+    assert growth("pods", [12 * DAY, *[13 * DAY] * 10], [], free=55, now_ms=14 * DAY).days_left == 11.0
+    assert growth("pods", [12 * DAY], [], free=55, now_ms=14 * DAY).over_days == 2.0
