@@ -32,7 +32,7 @@ def agent_health(config: Config, parts: Parts, ipamd: Client, reassertion: Reass
     """Tells how the agent does; `ipamd` is the agent's client."""
     health = Health("agent", config.health.agent, [lambda: _metrics(parts, counts)])
     serving = Evidence("ipamd", lambda: _ipamd(parts, ipamd))
-    policy = Evidence("policyd", lambda: _policyd(parts.policy.socket))
+    policy = Evidence("policyd", lambda: _policyd(parts))
 
     async def conditions() -> Sequence[Condition]:
         untold = reassertion.untold
@@ -60,14 +60,9 @@ async def _ipamd(parts: Parts, ipamd: Client) -> str:
     return f"serves; node {parts.node} has uid {identity.uid}"
 
 
-async def _policyd(socket: str) -> str:
-    try:
-        async with asyncio.timeout(ASK_S):
-            _, writer = await asyncio.open_unix_connection(socket)
-    except (OSError, TimeoutError) as err:
-        raise Unavailable(f"policyd does not answer on {socket}: {err or 'in time'}") from err
-    writer.close()
-    return f"listens on {socket}"
+async def _policyd(parts: Parts) -> str:
+    await parts.policy.serves(ASK_S)
+    return f"serves on {parts.policy.socket}"
 
 
 def _metrics(parts: Parts, counts: CallCounts) -> Iterator[Metric]:

@@ -5,9 +5,12 @@ Only the daemon of the same node is asked, so a pod that the policy daemons of o
 
 import logging
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from cni.request import AttachmentId
 from romana.config import PolicyConfig
-from romana.errors import Unavailable
+from romana.errors import RomanaError, Unavailable
 from romana.rpc.client import Client
 from romana.v1.policy_pb2 import AwaitRequest, AwaitResponse
 from romana.v1.policy_pb2_grpc import EnforcementStub
@@ -17,6 +20,7 @@ __all__ = ["Policy"]
 
 log = logging.getLogger(__name__)
 
+SERVICE = "romana.v1.Enforcement"
 NOT_IN_FORCE = "policy is not in force"
 
 
@@ -37,6 +41,23 @@ class Policy:
     def is_required(self) -> bool:
         """Whether ADD waits at all."""
         return self._settings.required
+
+    async def serves(self, timeout_s: float) -> None:
+        """Return when policyd says that it serves; raises Unavailable.
+
+        A connection alone tells nothing: the kernel takes those to a process that is stopped.
+        """
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+
+        async def ask(channel: grpc.aio.Channel, left_s: float) -> None:
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=left_s)
+            if answer.status != health_pb2.HealthCheckResponse.SERVING:
+                raise Unavailable("it does not serve yet")
+
+        try:
+            await self._client.call(ask, timeout_s)
+        except (RomanaError, TimeoutError) as err:
+            raise Unavailable(f"policyd does not answer on {self.socket}: {err or 'in time'}") from err
 
     async def missing(self, attachment: AttachmentId, timeout_s: float) -> str:
         """Why policy is not in force for an attachment now; empty: it is. Raises Unavailable when policyd does not say."""

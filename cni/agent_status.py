@@ -11,7 +11,7 @@ import time
 from cni.agent_ipam import NodeUnknown
 from cni.agent_parts import Parts
 from cni.errors import NOT_AVAILABLE, CniError
-from romana.errors import RomanaError
+from romana.errors import RomanaError, Unavailable
 
 __all__ = ["EXHAUSTED_S", "status"]
 
@@ -44,11 +44,9 @@ async def _policyd(parts: Parts) -> str:
     if not parts.config.status_strict or not parts.policy.is_required:
         return ""
     try:
-        async with asyncio.timeout(ASK_S):
-            _, writer = await asyncio.open_unix_connection(parts.policy.socket)
-    except (OSError, TimeoutError) as err:
-        return f"policyd does not answer on {parts.policy.socket}: {err or 'in time'}"
-    writer.close()
+        await parts.policy.serves(ASK_S)
+    except Unavailable as err:
+        return str(err)
     return ""
 
 

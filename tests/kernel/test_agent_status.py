@@ -1,5 +1,6 @@
 """STATUS: what this node cannot do; by default nothing that would evict healthy pods. CNI spec 1.1, section 4 "STATUS"."""
 
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.fakes.cni_node import Node, Ran, a_node, namespace
+from tests.fakes.policyd import FakePolicyd
 
 pytestmark = pytest.mark.kernel
 
@@ -82,6 +84,30 @@ async def test_a_policyd_that_is_away_fails_the_strict_one_alone(strict: Node) -
     await strict.stop_agent()
     await strict.start_agent()
     assert "policyd does not answer" in failure(await status(strict), 50)
+
+
+async def test_a_policyd_that_is_stopped_takes_connections_and_fails_the_strict_one(strict: Node) -> None:
+    path = f"{strict.folder}/stopped.sock"
+    strict.policy = {"required": True, "socket": path}
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(path)
+        stopped.listen(8)
+        await strict.stop_agent()
+        await strict.start_agent()
+        assert "policyd does not answer" in failure(await status(strict), 50)
+
+
+async def test_a_policyd_that_serves_is_enough_for_the_strict_one(strict: Node) -> None:
+    strict.policy = {"required": True, "socket": f"{strict.folder}/policyd.sock"}
+    policyd = FakePolicyd()
+    await policyd.listen(f"unix:{strict.folder}/policyd.sock")
+    await strict.stop_agent()
+    await strict.start_agent()
+    for _ in range(100):  # it asks for less than a second, and the machine may be busy
+        if (ran := await status(strict)).status == 0:
+            break
+    assert ran.status == 0
+    await policyd.stop()
 
 
 async def test_a_node_that_ipamd_does_not_know_fails_both_ways_with_the_way_out(node: Node) -> None:
